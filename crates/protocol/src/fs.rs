@@ -1,0 +1,19 @@
+//! Messages of the file protocol: 22 requests, their replies, one error and two events.
+
+mod attr;
+mod event;
+mod hello;
+mod op;
+mod reply;
+mod request;
+mod write;
+
+pub use attr::{Attr, FileKind};
+pub use event::{Change, Event};
+pub use hello::{HELLO_PROTOCOL, Hello, HelloError, HelloReply, NodeCaps};
+pub use op::Op;
+pub use reply::{
+    EncodedListing, Export, ExportCaps, Incoming, Listing, ListingEncoder, ListingEntry, Opened, Reply,
+    ReplyError, Statfs, WireError, encode_error,
+};
+pub use request::{ArgumentError, LockKind, OpenFlags, Request, XattrFlags};

@@ -1,0 +1,79 @@
+//! Names that were checked.
+
+use std::fmt;
+
+/// The name of one directory entry: not empty, not `.` or `..`, without `/`, `\` and NUL (section 7.1).
+///
+/// Length and everything else is the operating system's business.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryName(Box<str>);
+
+/// A string that cannot name a directory entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("invalid child name")]
+pub struct InvalidName;
+
+impl EntryName {
+    /// Checks and wraps a name.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        if Self::is_valid(name.as_bytes()) {
+            Ok(Self(name.into()))
+        } else {
+            Err(InvalidName)
+        }
+    }
+
+    /// Whether these bytes could be the name of an entry, valid UTF-8 or not.
+    pub fn is_valid(name: &[u8]) -> bool {
+        !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for EntryName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EntryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for EntryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_single_components_are_names() {
+        for bad in ["", ".", "..", "a/b", "/", "/etc/passwd", "a\\b", "nul\0", "../x"] {
+            assert_eq!(EntryName::new(bad), Err(InvalidName), "{bad:?}");
+        }
+        for good in [
+            "a",
+            "...",
+            ".hidden",
+            "-rf",
+            " ",
+            "a:b",
+            "NUL",
+            "日本語",
+            "line\nbreak",
+            "trailing.",
+        ] {
+            assert_eq!(EntryName::new(good).unwrap().as_str(), good);
+        }
+    }
+}
