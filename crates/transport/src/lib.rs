@@ -16,8 +16,13 @@
 
 mod decode;
 mod frame;
+mod link;
 mod mask;
+mod outbox;
 mod random;
+mod socket;
 
 pub use decode::{Decoded, Decoder, FrameError, Message};
 pub use frame::{Frame, MAX_PAYLOAD, Masking};
+pub use link::Link;
+pub use socket::{SocketError, WebSocket};
