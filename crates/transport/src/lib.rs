@@ -14,15 +14,24 @@
 //! Servers go `TcpListener` → [`Link::tcp`] → [`Upgrade::accept`] → look at the path → [`Upgrade::complete`].
 //! Clients call [`dial`]. Tests use [`WebSocket::memory_pair`].
 
+mod backoff;
+mod client;
 mod decode;
 mod frame;
+mod head;
 mod link;
 mod mask;
 mod outbox;
 mod random;
+mod server;
 mod socket;
+mod url;
 
+pub use backoff::Backoff;
+pub use client::{Authorization, AuthorizationError, DialError, DialOptions, dial, upgrade_over};
 pub use decode::{Decoded, Decoder, FrameError, Message};
 pub use frame::{Frame, MAX_PAYLOAD, Masking};
 pub use link::Link;
+pub use server::{Upgrade, UpgradeError, UpgradeLimits};
 pub use socket::{SocketError, WebSocket};
+pub use url::{WsUrl, WsUrlError};
