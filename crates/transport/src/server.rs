@@ -1,0 +1,238 @@
+//! The serving side of the upgrade.
+//!
+//! [`Upgrade::accept`] reads and judges the request, the caller looks at its path and either
+//! [completes](Upgrade::complete) or [refuses](Upgrade::refuse) it. The judgement is lenient, because clients in the
+//! field were written against a server that searched for literal strings: header names and the `websocket` token
+//! compare without case, the key may be empty, and `Host`, `Connection`, version, protocols and extensions are not
+//! looked at. Requests that are no upgrade get a short HTTP answer that says why, then the connection ends.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::head::{self, HeadError, MAX_HEADERS};
+use crate::link::Link;
+use crate::socket::WebSocket;
+
+/// Bounds on what a stranger may cost before the upgrade.
+#[derive(Clone, Copy, Debug)]
+pub struct UpgradeLimits {
+    /// Largest request head in bytes, inclusive.
+    pub max_head: usize,
+    /// Time for the whole head to arrive.
+    pub timeout: Duration,
+}
+
+impl Default for UpgradeLimits {
+    /// 16 KiB, which is what the original server accepts, and 10 seconds.
+    fn default() -> Self {
+        Self {
+            max_head: 16 * 1024,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a connection did not become a request for a WebSocket. The peer has already been told.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The link failed.
+    #[error("link failed during the upgrade")]
+    Io(#[from] io::Error),
+    /// The peer hung up before it had sent a request.
+    #[error("peer hung up before its request was complete")]
+    Closed,
+    /// The head did not arrive in time; answered with 408.
+    #[error("request was not complete after {0:?}")]
+    TimedOut(Duration),
+    /// The head is longer than the limit, given in bytes, or has too many lines; answered with 431.
+    #[error("request head exceeds {0} bytes or has too many lines")]
+    HeadTooLarge(usize),
+    /// Not an HTTP/1 request; answered with 400.
+    #[error("request is not HTTP: {0}")]
+    Malformed(httparse::Error),
+    /// A method other than `GET`; answered with 405.
+    #[error("request method is not GET")]
+    Method,
+    /// No `Upgrade: websocket` header; answered with 426.
+    #[error("request does not ask for a WebSocket")]
+    NotWebSocket,
+    /// No `Sec-WebSocket-Key` header; answered with 400.
+    #[error("request has no Sec-WebSocket-Key")]
+    NoKey,
+}
+
+impl UpgradeError {
+    /// Status and extra header lines for the peer; `None` when there is nobody to tell.
+    const fn answer(&self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::Io(_) | Self::Closed => None,
+            Self::TimedOut(_) => Some((408, "")),
+            Self::HeadTooLarge(_) => Some((431, "")),
+            Self::Malformed(_) | Self::NoKey => Some((400, "")),
+            Self::Method => Some((405, "Allow: GET\r\n")),
+            Self::NotWebSocket => Some((426, "Upgrade: websocket\r\n")),
+        }
+    }
+}
+
+/// A request for a WebSocket that waits for the caller's decision.
+pub struct Upgrade {
+    link: Link,
+    request: Request,
+    /// Bytes that came behind the head.
+    received: BytesMut,
+}
+
+/// What matters of a request head.
+struct Request {
+    path: String,
+    authorization: Option<String>,
+    /// The answer to the client's key.
+    accept: String,
+}
+
+impl Upgrade {
+    /// Reads a request off `link` and checks that it asks for a WebSocket.
+    ///
+    /// A request that does not is answered here, and the call lasts up to a second longer so that the answer arrives.
+    /// Not cancel safe: a cancelled call drops the connection.
+    pub async fn accept(mut link: Link, limits: &UpgradeLimits) -> Result<Self, UpgradeError> {
+        let mut received = BytesMut::new();
+        match read_request(&mut link, &mut received, limits).await {
+            Ok(request) => Ok(Self {
+                link,
+                request,
+                received,
+            }),
+            Err(error) => {
+                if let Some((status, headers)) = error.answer() {
+                    // The request has failed already; whether the peer could be told changes nothing.
+                    let _ = respond(link, status, headers, &error.to_string()).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The request target as sent: path and query, not decoded.
+    pub fn path(&self) -> &str {
+        &self.request.path
+    }
+
+    /// The value of the `Authorization` header, scheme included. Bytes that are not UTF-8 show as replacements, so
+    /// such a value equals no valid one.
+    pub fn authorization(&self) -> Option<&str> {
+        self.request.authorization.as_deref()
+    }
+
+    /// The peer's address, for links that have one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.link.peer()
+    }
+
+    /// Answers with 101 and hands over the socket, including what the peer has sent behind its request.
+    pub async fn complete(mut self) -> io::Result<WebSocket> {
+        let response = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            self.request.accept
+        );
+        self.link.write_all(response.as_bytes()).await?;
+        Ok(WebSocket::server(self.link, self.received))
+    }
+
+    /// Answers with another HTTP status (400 to 599) and a line of text, and hangs up.
+    pub async fn refuse(self, status: u16, text: &str) -> io::Result<()> {
+        respond(self.link, status, "", text).await
+    }
+}
+
+/// Shows where the peer wants to go, not what it authorizes itself with.
+impl fmt::Debug for Upgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgrade")
+            .field("peer", &self.peer())
+            .field("path", &self.request.path)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn read_request(
+    link: &mut Link,
+    received: &mut BytesMut,
+    limits: &UpgradeLimits,
+) -> Result<Request, UpgradeError> {
+    let head = head::read_head(link, received, limits.max_head);
+    let head = match tokio::time::timeout(limits.timeout, head).await {
+        Err(_elapsed) => return Err(UpgradeError::TimedOut(limits.timeout)),
+        Ok(Err(HeadError::Io(error))) => return Err(error.into()),
+        Ok(Err(HeadError::Closed)) => return Err(UpgradeError::Closed),
+        Ok(Err(HeadError::TooLarge)) => return Err(UpgradeError::HeadTooLarge(limits.max_head)),
+        Ok(Ok(head)) => head,
+    };
+    judge(&head).map_err(|error| match error {
+        UpgradeError::Malformed(httparse::Error::TooManyHeaders) => {
+            UpgradeError::HeadTooLarge(limits.max_head)
+        }
+        error => error,
+    })
+}
+
+/// Decides whether a complete head asks for a WebSocket.
+fn judge(head: &[u8]) -> Result<Request, UpgradeError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    request.parse(head).map_err(UpgradeError::Malformed)?;
+    if request.method != Some("GET") {
+        return Err(UpgradeError::Method);
+    }
+    let wants_websocket = request
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("Upgrade"))
+        .flat_map(|header| header.value.split(|&byte| byte == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"websocket"));
+    if !wants_websocket {
+        return Err(UpgradeError::NotWebSocket);
+    }
+    let key = head::header(request.headers, "Sec-WebSocket-Key").ok_or(UpgradeError::NoKey)?;
+    let authorization = head::header(request.headers, "Authorization");
+    Ok(Request {
+        path: request.path.unwrap_or_default().to_owned(),
+        authorization: authorization.map(|value| String::from_utf8_lossy(value).into_owned()),
+        accept: head::accept_for(key),
+    })
+}
+
+/// Sends a complete plain-text response and hangs up.
+async fn respond(mut link: Link, status: u16, headers: &str, text: &str) -> io::Result<()> {
+    let response = format!(
+        "HTTP/1.1 {status} {reason}\r\n{headers}Connection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {length}\r\n\r\n{text}\n",
+        reason = reason(status),
+        length = text.len() + 1,
+    );
+    link.write_all(response.as_bytes()).await?;
+    link.linger().await
+}
+
+const fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
+        _ => "Refused",
+    }
+}
