@@ -1,0 +1,20 @@
+//! Changes made behind our back.
+
+use std::sync::Mutex;
+
+use super::inodes::Index;
+use super::shared::Shared;
+
+/// Directories that clients know something about and nobody watches yet.
+#[derive(Default)]
+pub(super) struct WatchRequests(Mutex<Vec<Index>>);
+
+impl Shared {
+    /// Asks for a directory to be watched, because a client now knows something in it.
+    pub(super) fn watch_directory(&self, directory: Index) {
+        let _ = (directory, &self.watch_requests.0);
+    }
+}
+
+/// Watches the folders of a node.
+pub struct Watcher;
