@@ -154,7 +154,7 @@ async fn ask(mut socket: WebSocket, workload: &Workload, duration: Duration) -> 
     }
     let seconds = begin.elapsed().as_secs_f64();
     let frame = Frame::text(Masking::None, 0, |bytes| {
-        bytes.resize(bytes.len() + workload.reply, 0)
+        bytes.resize(bytes.len() + workload.reply, 0);
     });
     if socket.bytes_read() != answered * frame.as_bytes().len() as u64 {
         return Err("the count of replies does not match the bytes received".into());
