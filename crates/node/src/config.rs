@@ -13,6 +13,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// The folders to serve, in the order clients see them.
     pub exports: Vec<ExportConfig>,
+    /// The exports are the default one, because none was asked for.
+    pub default_export: bool,
     /// What clients must say in hello. `None`: everybody who reaches the address is let in.
     pub token: Option<Secret>,
     /// Bounds on what peers may cost.

@@ -40,19 +40,29 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     fn quiet(result: Result<Reply, FsError>) -> Self {
-        Self { result, events: Events::new() }
+        Self {
+            result,
+            events: Events::new(),
+        }
     }
 
     fn changed<T>(result: Result<T, FsError>, tell: impl FnOnce(T) -> (Reply, Events)) -> Self {
         match result.map(tell) {
-            Ok((reply, events)) => Self { result: Ok(reply), events },
+            Ok((reply, events)) => Self {
+                result: Ok(reply),
+                events,
+            },
             Err(error) => Self::quiet(Err(error)),
         }
     }
 }
 
 fn inode(id: InodeId, change: Change) -> Event {
-    Event::Inode { id, change, generation: None }
+    Event::Inode {
+        id,
+        change,
+        generation: None,
+    }
 }
 
 fn entries(id: InodeId) -> Event {
@@ -104,11 +114,17 @@ impl Service {
     pub(crate) fn perform(&self, request: &Request, session: SessionId, patience: Patience) -> Outcome {
         match request {
             Request::Exports => Outcome::quiet(Ok(Reply::Exports(self.exports.announced().clone()))),
-            Request::Getattr { id } => {
-                Outcome::quiet(self.exports.of(*id).and_then(|e| e.source().getattr(*id, patience)).map(Reply::Attr))
-            }
+            Request::Getattr { id } => Outcome::quiet(
+                self.exports
+                    .of(*id)
+                    .and_then(|e| e.source().getattr(*id, patience))
+                    .map(Reply::Attr),
+            ),
             Request::Lookup { parent, name } => Outcome::quiet(
-                self.exports.of(*parent).and_then(|e| e.source().lookup(*parent, name, patience)).map(Reply::Attr),
+                self.exports
+                    .of(*parent)
+                    .and_then(|e| e.source().lookup(*parent, name, patience))
+                    .map(Reply::Attr),
             ),
             Request::Read { handle, offset, len } => {
                 Outcome::quiet(self.read(*handle, *offset, *len, session, patience))
@@ -118,21 +134,32 @@ impl Service {
             }
             Request::Close { handle } => Outcome::quiet(self.close(*handle, session, patience)),
             _ if patience == Patience::Immediate => Outcome::quiet(Err(FsError::NotNow)),
-            Request::Statfs { id } => {
-                Outcome::quiet(self.exports.of(*id).and_then(|e| e.source().statfs(*id)).map(Reply::Statfs))
-            }
+            Request::Statfs { id } => Outcome::quiet(
+                self.exports
+                    .of(*id)
+                    .and_then(|e| e.source().statfs(*id))
+                    .map(Reply::Statfs),
+            ),
             Request::Readdirp { dir, cookie, max } => Outcome::quiet(self.list(*dir, *cookie, *max)),
-            Request::Open { id, flags } => Outcome::changed(self.open(*id, *flags, session, patience), |reply| {
-                (reply, smallvec![inode(*id, Change::All)])
-            }),
+            Request::Open { id, flags } => {
+                Outcome::changed(self.open(*id, *flags, session, patience), |reply| {
+                    (reply, smallvec![inode(*id, Change::All)])
+                })
+            }
             Request::Write { handle, offset, data } => self.write(*handle, *offset, data, session),
             Request::Lock { handle, kind, .. } => Outcome::quiet(self.lock(*handle, *kind, session)),
-            Request::Getxattr { id, name } => {
-                Outcome::quiet(self.exports.of(*id).and_then(|e| e.source().xattr(*id, name)).map(Reply::XattrValue))
-            }
-            Request::Listxattr { id } => {
-                Outcome::quiet(self.exports.of(*id).and_then(|e| e.source().xattrs(*id)).map(Reply::XattrNames))
-            }
+            Request::Getxattr { id, name } => Outcome::quiet(
+                self.exports
+                    .of(*id)
+                    .and_then(|e| e.source().xattr(*id, name))
+                    .map(Reply::XattrValue),
+            ),
+            Request::Listxattr { id } => Outcome::quiet(
+                self.exports
+                    .of(*id)
+                    .and_then(|e| e.source().xattrs(*id))
+                    .map(Reply::XattrNames),
+            ),
             _ => self.change(request, session),
         }
     }
@@ -149,24 +176,46 @@ impl Service {
 
     fn change(&self, request: &Request, session: SessionId) -> Outcome {
         match request {
-            Request::Create { parent, name, mode, flags } => {
-                Outcome::changed(self.create(*parent, name, *mode, *flags, session), |created| {
-                    let Created { reply, id, generation } = created;
-                    let new = Event::Inode { id, change: Change::All, generation: Some(generation) };
-                    (reply, smallvec![entries(*parent), new])
-                })
-            }
+            Request::Create {
+                parent,
+                name,
+                mode,
+                flags,
+            } => Outcome::changed(self.create(*parent, name, *mode, *flags, session), |created| {
+                let Created {
+                    reply,
+                    id,
+                    generation,
+                } = created;
+                let new = Event::Inode {
+                    id,
+                    change: Change::All,
+                    generation: Some(generation),
+                };
+                (reply, smallvec![entries(*parent), new])
+            }),
             Request::Truncate { id, size } => {
                 let result = self.writable(*id).and_then(|e| e.source().truncate(*id, *size));
                 Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::All)]))
             }
-            Request::Unlink { parent, name } => self.change_entries(*parent, |e| e.source().unlink(*parent, name)),
-            Request::Mkdir { parent, name } => self.change_entries(*parent, |e| e.source().mkdir(*parent, name)),
-            Request::Rmdir { parent, name } => self.change_entries(*parent, |e| e.source().rmdir(*parent, name)),
+            Request::Unlink { parent, name } => {
+                self.change_entries(*parent, |e| e.source().unlink(*parent, name))
+            }
+            Request::Mkdir { parent, name } => {
+                self.change_entries(*parent, |e| e.source().mkdir(*parent, name))
+            }
+            Request::Rmdir { parent, name } => {
+                self.change_entries(*parent, |e| e.source().rmdir(*parent, name))
+            }
             Request::Symlink { parent, name, target } => {
                 self.change_entries(*parent, |e| e.source().symlink(*parent, name, target))
             }
-            Request::Rename { old_parent, old_name, new_parent, new_name } => {
+            Request::Rename {
+                old_parent,
+                old_name,
+                new_parent,
+                new_name,
+            } => {
                 let result = self.rename(*old_parent, old_name, *new_parent, new_name);
                 Outcome::changed(result, |moved| {
                     let mut events: Events = smallvec![entries(*old_parent)];
@@ -177,7 +226,12 @@ impl Service {
                     (Reply::Done, events)
                 })
             }
-            Request::Setxattr { id, name, value, flags } => {
+            Request::Setxattr {
+                id,
+                name,
+                value,
+                flags,
+            } => {
                 let result = self.writable(*id).and_then(|e| {
                     let source = e.source();
                     source.exists(*id)?;
@@ -187,7 +241,9 @@ impl Service {
                 Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::Attr)]))
             }
             Request::Removexattr { id, name } => {
-                let result = self.writable(*id).and_then(|e| e.source().remove_xattr(*id, name));
+                let result = self
+                    .writable(*id)
+                    .and_then(|e| e.source().remove_xattr(*id, name));
                 Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::Attr)]))
             }
             // Everything else was answered by `perform`.
@@ -195,7 +251,11 @@ impl Service {
         }
     }
 
-    fn change_entries(&self, parent: InodeId, change: impl FnOnce(&Export) -> Result<(), FsError>) -> Outcome {
+    fn change_entries(
+        &self,
+        parent: InodeId,
+        change: impl FnOnce(&Export) -> Result<(), FsError>,
+    ) -> Outcome {
         let result = self.writable(parent).and_then(change);
         Outcome::changed(result, |()| (Reply::Done, smallvec![entries(parent)]))
     }
@@ -215,7 +275,10 @@ impl Service {
         let handle = self.handle(handle, session)?;
         let len = len.min(MAX_READ) as usize;
         let bytes = handle.reader()?.read(offset, len, patience)?;
-        Ok(Reply::Data { eof: bytes.len() < len, bytes })
+        Ok(Reply::Data {
+            eof: bytes.len() < len,
+            bytes,
+        })
     }
 
     fn write(&self, handle: HandleId, offset: u64, data: &Base64Text, session: SessionId) -> Outcome {
@@ -233,7 +296,9 @@ impl Service {
             file.write(offset, &bytes)?;
             Ok((handle.inode(), bytes.len()))
         });
-        Outcome::changed(result, |(id, count)| (Reply::Written(count), smallvec![inode(id, Change::Data)]))
+        Outcome::changed(result, |(id, count)| {
+            (Reply::Written(count), smallvec![inode(id, Change::Data)])
+        })
     }
 
     fn open(
@@ -254,8 +319,15 @@ impl Service {
         let opened = export.source().open(id, flags, patience)?;
         let access = (flags.reads(), flags.writes());
         let generation = opened.attr.generation;
-        let handle = self.handles.insert(opened.file, id, access, session, Instant::now())?;
-        Ok(Reply::Opened(Opened { handle, readable: access.0, writable: access.1, generation }))
+        let handle = self
+            .handles
+            .insert(opened.file, id, access, session, Instant::now())?;
+        Ok(Reply::Opened(Opened {
+            handle,
+            readable: access.0,
+            writable: access.1,
+            generation,
+        }))
     }
 
     fn create(
@@ -266,12 +338,24 @@ impl Service {
         flags: OpenFlags,
         session: SessionId,
     ) -> Result<Created, FsError> {
-        let opened = self.writable(parent)?.source().create(parent, name, mode, flags)?;
+        let opened = self
+            .writable(parent)?
+            .source()
+            .create(parent, name, mode, flags)?;
         let id = InodeId::new(opened.attr.id).ok_or(FsError::NotFound)?;
         let access = (flags.reads(), true);
-        let handle = self.handles.insert(opened.file, id, access, session, Instant::now())?;
+        let handle = self
+            .handles
+            .insert(opened.file, id, access, session, Instant::now())?;
         let generation = opened.attr.generation;
-        Ok(Created { reply: Reply::Created { attr: opened.attr, handle }, id, generation })
+        Ok(Created {
+            reply: Reply::Created {
+                attr: opened.attr,
+                handle,
+            },
+            id,
+            generation,
+        })
     }
 
     fn close(&self, handle: HandleId, session: SessionId, patience: Patience) -> Result<Reply, FsError> {
@@ -291,7 +375,12 @@ impl Service {
     }
 
     /// Tries to take or give back a lock. Waiting for one is the session's business.
-    pub(crate) fn lock(&self, handle: HandleId, kind: LockKind, session: SessionId) -> Result<Reply, FsError> {
+    pub(crate) fn lock(
+        &self,
+        handle: HandleId,
+        kind: LockKind,
+        session: SessionId,
+    ) -> Result<Reply, FsError> {
         let handle = self.handle(handle, session)?;
         let export = self.exports.of(handle.inode())?;
         if !export.source().caps().locks {

@@ -45,7 +45,10 @@ pub(crate) async fn serve(listener: TcpListener, service: Arc<Service>) {
                 drop(place);
             });
         } else if let Ok(refusal) = refusals.clone().try_acquire_owned() {
-            tracing::warn!(limit = service.limits.connections, "refused a connection over the limit");
+            tracing::warn!(
+                limit = service.limits.connections,
+                "refused a connection over the limit"
+            );
             service.tasks.spawn("refusal", async move {
                 refuse(stream).await;
                 drop(refusal);
@@ -86,8 +89,13 @@ async fn connection(stream: TcpStream, service: Arc<Service>) {
 
 async fn refuse(stream: TcpStream) {
     let Ok(link) = Link::tcp(stream) else { return };
-    let limits = UpgradeLimits { timeout: Duration::from_secs(1), ..UpgradeLimits::default() };
+    let limits = UpgradeLimits {
+        timeout: Duration::from_secs(1),
+        ..UpgradeLimits::default()
+    };
     if let Ok(upgrade) = Upgrade::accept(link, &limits).await {
-        let _ = upgrade.refuse(503, "too many connections; try again later\n").await;
+        let _ = upgrade
+            .refuse(503, "too many connections; try again later\n")
+            .await;
     }
 }

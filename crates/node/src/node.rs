@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spiderweb_fs::{Export, ExportTable, Invalidations, LocalSource, LocalSourceError, Source as _, TableError, Watcher};
+use spiderweb_fs::{
+    Export, ExportTable, Invalidations, LocalSource, LocalSourceError, Source as _, TableError, Watcher,
+};
 use tokio::net::TcpListener;
 
 use crate::config::NodeConfig;
@@ -54,26 +56,45 @@ impl Node {
         let mut sources = Vec::new();
         let mut exports = Vec::new();
         for (index, export) in config.exports.iter().enumerate() {
-            let source = LocalSource::open(&export.path, index)
-                .map_err(|reason| StartError::Export { name: export.name.clone(), reason })?;
+            let source = LocalSource::open(&export.path, index).map_err(|reason| StartError::Export {
+                name: export.name.clone(),
+                reason,
+            })?;
             let source = Arc::new(source);
             sources.push(source.clone());
-            exports.push(Export::new(&export.name, &export.description, export.read_only, source));
+            exports.push(Export::new(
+                &export.name,
+                &export.description,
+                export.read_only,
+                source,
+            ));
         }
         let news = Arc::new(Invalidations::new(sources.iter().map(|source| source.root())));
         let table = ExportTable::new(exports)?;
 
         let listening = TcpListener::bind(config.listen).await;
         let listening = listening.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) =
-            listening.map_err(|reason| StartError::Listen { address: config.listen, reason })?;
+        let (address, listener) = listening.map_err(|reason| StartError::Listen {
+            address: config.listen,
+            reason,
+        })?;
 
         let watcher = Watcher::start(sources, news.clone());
         let tasks = Tasks::new();
-        let service = Arc::new(Service::new(table, news, config.token, config.limits, tasks.clone()));
+        let service = Arc::new(Service::new(
+            table,
+            news,
+            config.token,
+            config.limits,
+            tasks.clone(),
+        ));
         tasks.spawn("handle expiry", expire_handles(service.clone()));
         tasks.spawn("listener", listener::serve(listener, service));
-        Ok(Self { address, tasks, _watcher: watcher })
+        Ok(Self {
+            address,
+            tasks,
+            _watcher: watcher,
+        })
     }
 
     /// The address the node listens on, its real port included.
@@ -97,7 +118,10 @@ async fn expire_handles(service: Arc<Service>) {
         }
         let expired = service.handles.expire(Instant::now());
         if !expired.is_empty() {
-            tracing::info!(count = expired.len(), "closed handles whose client did not come back");
+            tracing::info!(
+                count = expired.len(),
+                "closed handles whose client did not come back"
+            );
             service.wake_lock_waiters();
             service.tasks.spawn_blocking(move || drop(expired));
         }

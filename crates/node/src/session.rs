@@ -34,7 +34,9 @@ pub(crate) async fn serve(socket: WebSocket, service: Arc<Service>) {
     let peer = socket.peer();
     if let Some((socket, hello)) = greeting::greet(socket, &service).await {
         tracing::debug!(session = id.0, ?peer, "session begins");
-        let end = serving::Session::new(socket, hello, id, service.clone()).run().await;
+        let end = serving::Session::new(socket, hello, id, service.clone())
+            .run()
+            .await;
         service.handles.end_session(id);
         tracing::debug!(session = id.0, ?peer, %end, "session ended");
     }
@@ -48,7 +50,9 @@ pub(crate) async fn refuse(mut socket: WebSocket, tag: Option<Tag>, errno: Errno
 }
 
 fn error_frame(masking: Masking, tag: Option<Tag>, errno: Errno, message: &str) -> Frame {
-    Frame::text(masking, 160 + message.len(), |out| encode_error(tag, errno, message, out))
+    Frame::text(masking, 160 + message.len(), |out| {
+        encode_error(tag, errno, message, out)
+    })
 }
 
 fn event_frame(masking: Masking, event: &Event) -> Frame {

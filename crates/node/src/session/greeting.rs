@@ -52,7 +52,10 @@ async fn hello(mut socket: WebSocket, service: &Service) -> Option<(WebSocket, H
                 if checked == Err(HelloError::AuthFailed) {
                     slow_down(socket.peer().map(|peer| peer.ip())).await;
                 }
-                (Some(envelope.tag.unwrap_or_default()), checked.map_err(|error| error.to_string()))
+                (
+                    Some(envelope.tag.unwrap_or_default()),
+                    checked.map_err(|error| error.to_string()),
+                )
             }
             Ok(envelope) => (envelope.tag, Err(NOT_NEGOTIATED.to_owned())),
         };
@@ -71,7 +74,12 @@ async fn hello(mut socket: WebSocket, service: &Service) -> Option<(WebSocket, H
 
 /// The answer to an accepted hello.
 pub(super) fn accepted(socket: &WebSocket, service: &Service, tag: Tag) -> Frame {
-    reply_frame(socket.masking(), Op::Hello, tag, &Ok(Reply::Hello(service.hello.clone())))
+    reply_frame(
+        socket.masking(),
+        Op::Hello,
+        tag,
+        &Ok(Reply::Hello(service.hello.clone())),
+    )
 }
 
 /// Addresses with failed attempts, and when the last one was.
