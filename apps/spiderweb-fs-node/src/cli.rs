@@ -163,10 +163,8 @@ pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Command, CliError> {
-    let flags = Flags::command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Flags::from_arg_matches(&matches));
-    let flags = match flags {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let flags = match read(&arguments) {
         Ok(flags) => flags,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             return Ok(Command::Print(error.render().to_string()));

@@ -152,7 +152,6 @@ impl LocalSource {
             return self.target_attr(&parent.path, name);
         }
         let index = self.register(parent.index, name.as_str(), stat)?;
-        self.shared.watch_directory(parent.index);
         self.shared.attr(index, stat)
     }
 
@@ -168,9 +167,12 @@ impl LocalSource {
     fn target_attr(&self, parent: &str, name: &EntryName) -> Result<Attr, FsError> {
         let target = links::follow(&self.shared.root, parent, name)?;
         let mut index = Index::ROOT;
+        self.shared.watch(index, &*self.shared.root.directory());
         for step in &target.steps {
-            self.shared.watch_directory(index);
             index = self.register(index, &step.name, &step.stat)?;
+            if attr::kind(&step.stat) == Kind::Directory {
+                self.shared.watch(index, &step.file);
+            }
         }
         self.shared.attr(index, &target.stat)
     }
@@ -335,7 +337,7 @@ impl Source for LocalSource {
             file,
             stat,
         };
-        self.shared.watch_directory(index);
+        self.shared.watch(index, &directory.file);
         let eof = self.pages.fill(self, &directory, cookie, page)?;
         Ok((eof, attr::generation(&directory.stat)))
     }
@@ -379,7 +381,6 @@ impl Source for LocalSource {
             let index = self.register(directory.index, text, &stat)?;
             Ok((index, file, stat))
         })?;
-        self.shared.watch_directory(directory.index);
         self.opened(index, file, &stat, true)
     }
 

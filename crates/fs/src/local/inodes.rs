@@ -85,7 +85,7 @@ pub(super) struct Inodes {
 }
 
 impl Inodes {
-    pub(super) fn new(root: Object, capacity: usize) -> Self {
+    pub(super) fn new(root: Object, stamp: Stamp, capacity: usize) -> Self {
         let mut inodes = Self {
             nodes: Vec::new(),
             free: Vec::new(),
@@ -100,7 +100,7 @@ impl Inodes {
         } else {
             hashed(root, 0)
         };
-        inodes.add(local, root, ROOT, "", Kind::Directory, Stamp::default());
+        inodes.add(local, root, ROOT, "", Kind::Directory, stamp);
         inodes
     }
 
@@ -152,6 +152,16 @@ impl Inodes {
 
     pub(super) fn local(&self, index: Index) -> u64 {
         self.node(index).map_or(0, |node| node.local)
+    }
+
+    /// The node bound to an object.
+    pub(super) fn find_object(&self, object: Object) -> Option<Index> {
+        self.slot_of(object).1
+    }
+
+    /// The object a node is bound to.
+    pub(super) fn object(&self, index: Index) -> Option<Object> {
+        self.node(index).map(|node| node.object)
     }
 
     /// The directory a node was last seen in; the root is its own.
@@ -209,6 +219,34 @@ impl Inodes {
         kind: Kind,
         stamp: Stamp,
     ) -> Option<Index> {
+        self.pin(parent);
+        let index = self.register_pinned(object, parent, name, kind, stamp);
+        self.unpin(parent);
+        index
+    }
+
+    /// Keeps a node from being freed while it is about to get a child.
+    fn pin(&mut self, index: Index) {
+        if let Some(node) = self.node_mut(index) {
+            node.children += 1;
+        }
+    }
+
+    fn unpin(&mut self, index: Index) {
+        if let Some(node) = self.node_mut(index) {
+            node.children = node.children.saturating_sub(1);
+        }
+        self.free_if_unused(index);
+    }
+
+    fn register_pinned(
+        &mut self,
+        object: Object,
+        parent: Index,
+        name: &str,
+        kind: Kind,
+        stamp: Stamp,
+    ) -> Option<Index> {
         if let Some(index) = self.child(parent, name) {
             let node = self.node_mut(index)?;
             if node.object == object && node.attached {
@@ -217,7 +255,6 @@ impl Inodes {
             }
             self.detach(index);
         }
-        // Detaching may have freed the old node; the parent cannot have gone, it is the caller's.
         let (local, existing) = self.slot_of(object);
         let Some(index) = existing else {
             self.make_room();
@@ -274,7 +311,8 @@ impl Inodes {
             children: 0,
             busy: 0,
             kind,
-            used: true,
+            // Used once somebody asks for it by its id; most of what is listed never is.
+            used: false,
             attached: true,
             watched: false,
             free: false,
@@ -343,19 +381,14 @@ impl Inodes {
         if index == ROOT || self.is_below(parent, index) {
             return;
         }
-        // The new parent must not be freed by leaving the old name.
-        if let Some(node) = self.node_mut(parent) {
-            node.children += 1;
-        }
+        self.pin(parent);
         self.leave_name(index);
         if let Some(node) = self.node_mut(index) {
             (node.parent, node.attached) = (parent, true);
             node.name = name.into();
         }
         self.enter_name(index);
-        if let Some(node) = self.node_mut(parent) {
-            node.children -= 1;
-        }
+        self.unpin(parent);
     }
 
     /// Notes that a node's name leads to it no longer.
@@ -490,7 +523,7 @@ mod tests {
     }
 
     fn table() -> Inodes {
-        Inodes::new(on(1, 2), CAPACITY)
+        Inodes::new(on(1, 2), Stamp::default(), CAPACITY)
     }
 
     fn enter(inodes: &mut Inodes, parent: Index, name: &str, object: Object) -> Index {
@@ -556,7 +589,7 @@ mod tests {
 
     #[test]
     fn a_full_table_forgets_what_was_not_used() {
-        let mut t = Inodes::new(on(1, 2), 100);
+        let mut t = Inodes::new(on(1, 2), Stamp::default(), 100);
         let kept = enter(&mut t, ROOT, "kept", on(1, 3));
         for inode in 10..1_000 {
             enter(&mut t, ROOT, &format!("f{inode}"), on(1, inode));
@@ -582,7 +615,7 @@ mod tests {
         /// Random observations, renames and removals leave every index consistent.
         #[test]
         fn indexes_agree(steps in proptest::collection::vec((0..4_u8, 3..30_u64, 0..30_u64, 0..6_u8), 0..200)) {
-            let mut t = Inodes::new(on(1, 2), 20);
+            let mut t = Inodes::new(on(1, 2), Stamp::default(), 20);
             for (what, inode, parent, name) in steps {
                 let parent = t.find(parent).unwrap_or(ROOT);
                 let name = format!("n{name}");

@@ -25,6 +25,7 @@ const MOST_LINKS: u32 = 40;
 pub(super) struct Step {
     pub(super) name: String,
     pub(super) stat: Stat,
+    pub(super) file: OwnedFd,
 }
 
 /// Where a path ends once every link is followed.
@@ -109,6 +110,7 @@ impl Walk<'_> {
         self.steps.push(Step {
             name: visible_name(component)?.to_owned(),
             stat,
+            file: entry,
         });
         Ok(())
     }

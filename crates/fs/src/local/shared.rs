@@ -1,5 +1,6 @@
 //! What a local source, its open files and its watcher share.
 
+use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::Stat;
@@ -9,7 +10,7 @@ use spiderweb_protocol::fs::Attr;
 use super::attr::{self, Object, Owner, Stamp};
 use super::inodes::{CAPACITY, Index, Inodes, Place};
 use super::root::Root;
-use super::watch::WatchRequests;
+use super::watch::Watches;
 use crate::{FsError, Patience};
 
 /// How often an operation looks again when a rename moved its object under way.
@@ -23,7 +24,7 @@ pub(super) struct Shared {
     inodes: Mutex<Inodes>,
     renames: Mutex<Renames>,
     rename_done: Condvar,
-    pub(super) watch_requests: WatchRequests,
+    pub(super) watches: Watches,
 }
 
 /// Renames of our own. While one runs, what a path means and what the table says may differ.
@@ -35,15 +36,15 @@ struct Renames {
 
 impl Shared {
     pub(super) fn new(root: Root, export: usize) -> Result<Self, FsError> {
-        let object = attr::object(&rustix::fs::fstat(&*root.directory())?);
+        let stat = rustix::fs::fstat(&*root.directory())?;
         Ok(Self {
             root,
             owner: Owner::of_this_process(),
             export,
-            inodes: Mutex::new(Inodes::new(object, CAPACITY)),
+            inodes: Mutex::new(Inodes::new(attr::object(&stat), attr::stamp(&stat), CAPACITY)),
             renames: Mutex::default(),
             rename_done: Condvar::new(),
-            watch_requests: WatchRequests::default(),
+            watches: Watches::default(),
         })
     }
 
@@ -71,6 +72,16 @@ impl Shared {
 
     fn place(&self, index: Index) -> Result<Place, FsError> {
         self.inodes().place(index).ok_or(FsError::NotFound)
+    }
+
+    /// Makes sure that a directory is watched before anybody learns what is in it.
+    pub(super) fn watch(&self, index: Index, directory: impl AsFd) {
+        let mut inodes = self.inodes();
+        if inodes.watch(index) {
+            let local = inodes.local(index);
+            drop(inodes);
+            self.watches.add(directory, local);
+        }
     }
 
     /// Runs `operation` on the place of an object. Looks again when the object was not there because one of our
