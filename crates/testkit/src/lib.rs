@@ -2,6 +2,7 @@
 //!
 //! * [`raw_peer`]: a blocking WebSocket client with the bytes in hand, able to send broken frames.
 //! * [`process`]: a node binary started on a free port, its log kept, its life tied to a value.
+//! * [`replay`]: recorded exchanges played against a node, with the rules that say what may differ.
 //!
 //! Nothing here is part of the product: this crate is a dev-dependency, and of `xtask` a normal one.
 #![allow(
@@ -14,6 +15,7 @@
 
 pub mod process;
 pub mod raw_peer;
+pub mod replay;
 
 pub use process::{NodeCommand, NodeProcess};
 pub use raw_peer::{Frame, PeerError, RawPeer};
