@@ -10,7 +10,7 @@
 #[path = "support/scripted.rs"]
 mod scripted;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use spiderweb_testkit::raw_peer::frame::{CLOSE, PONG};
@@ -137,6 +137,34 @@ fn whatever_goes_wrong_is_found() {
     for (count, (name, ..)) in found.into_inner().unwrap().iter().zip(MUTATIONS) {
         assert_ne!(*count, 0, "no golden file has a place for {name}");
     }
+}
+
+#[test]
+fn a_node_is_started_in_its_folder_and_does_not_outlive_the_replay() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut script = golden::read(&directory.join("../node/tests/golden/exports_default.golden")).unwrap();
+    let (addr, server) = scripted::serve(&script, PathBuf::new());
+    script
+        .setup
+        .variables
+        .push(("FAKE_NODE_ADDRESS".to_owned(), addr.to_string()));
+    script.setup.arguments.push("--flag of mine".to_owned());
+    let report = replay::replay(&directory.join("tests/support/fake_node.sh"), &script).unwrap();
+    server.join().unwrap().unwrap();
+    assert_eq!(report.differences, []);
+    assert!(
+        report.log.starts_with("arguments: --port 0 --flag of mine\n"),
+        "{}",
+        report.log
+    );
+    assert!(report.log.contains("umask: 0022, folder: f\n"), "{}", report.log);
+    let (_, pid) = report.log.split_once("pid: ").unwrap();
+    let pid = pid.split(',').next().and_then(|pid| pid.parse().ok()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    assert_eq!(
+        rustix::process::test_kill_process(pid),
+        Err(rustix::io::Errno::SRCH)
+    );
 }
 
 /// Plays `script` against a server that follows `server_script`.

@@ -72,3 +72,72 @@ impl Listings {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::replay::golden;
+    use crate::replay::script::{Action, Incoming, Outgoing};
+
+    fn message(line: &str) -> Term {
+        match golden::parse_action(line).unwrap() {
+            Action::Send {
+                what: Outgoing::Message(message),
+                ..
+            }
+            | Action::Expect {
+                what: Incoming::Message(message),
+                ..
+            } => message,
+            other => panic!("{other:?} is no message"),
+        }
+    }
+
+    fn page(listings: &mut Listings, cookie: &str, names: &[&str]) -> Vec<String> {
+        listings.request(
+            0,
+            &message(&format!("> readdirp 1 node=$d {{\"cookie\":{cookie}}}")),
+        );
+        let entries: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        let want = message(&format!("< readdirp 1 {{\"ents\":page({})}}", names.len()));
+        listings.reply(0, &want, &json!({"payload": {"ents": entries}}))
+    }
+
+    #[test]
+    fn pages_that_agree_are_fine() {
+        let mut listings = Listings::default();
+        assert_eq!(page(&mut listings, "0", &["a", "b"]), [""; 0]);
+        assert_eq!(page(&mut listings, "2", &["c"]), [""; 0]);
+        assert_eq!(page(&mut listings, "1.0", &["b", "c"]), [""; 0]);
+    }
+
+    #[test]
+    fn an_entry_in_two_places_is_reported() {
+        let mut listings = Listings::default();
+        page(&mut listings, "0", &["a", "b"]);
+        assert_eq!(
+            page(&mut listings, "2", &["a"]),
+            ["\"a\" is at place 2 and was at 0"]
+        );
+    }
+
+    #[test]
+    fn two_entries_in_one_place_are_reported() {
+        let mut listings = Listings::default();
+        page(&mut listings, "0", &["a", "b"]);
+        assert_eq!(
+            page(&mut listings, "1", &["c"]),
+            ["\"c\" is at place 1, where \"b\" was"]
+        );
+    }
+
+    #[test]
+    fn a_change_makes_old_pages_worthless() {
+        let mut listings = Listings::default();
+        page(&mut listings, "0", &["a", "b"]);
+        listings.request(0, &message("> unlink 2 node=$d {\"name\":\"a\"}"));
+        assert_eq!(page(&mut listings, "0", &["b"]), [""; 0]);
+    }
+}

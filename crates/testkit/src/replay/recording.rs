@@ -6,18 +6,16 @@
 //!
 //! Lines marked `watch` came from the original's tree scanner; they are left out.
 
+mod folder;
 mod symbols;
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use base64_simd::STANDARD;
 
 use self::symbols::Symbols;
-use super::script::{
-    Action, DiskChange, DiskObject, DiskState, HttpOutcome, Incoming, Outgoing, Script, Setup, Step,
-    TreeEntry, TreeKind,
-};
+use super::script::{Action, DiskChange, HttpOutcome, Incoming, Outgoing, Script, Step};
 use super::term::{Attr, Scanner, Term, Wildcard};
 
 /// The file name extension of recordings.
@@ -80,7 +78,7 @@ pub fn parse(text: &str) -> Result<Script> {
     }
     Ok(Script {
         topic,
-        setup: read_setup(setup).context("in the setup")?,
+        setup: folder::setup(setup).context("in the setup")?,
         steps,
     })
 }
@@ -110,13 +108,13 @@ impl Reader {
             "close" => Action::Drop { conn },
             "http" => self.http(line)?,
             "local" => {
-                let change = disk_change(line)?;
+                let change = folder::disk_change(line)?;
                 if matches!(change, DiskChange::Unlink(_) | DiskChange::Rmtree(_)) {
                     self.symbols.forget_all();
                 }
                 Action::Disk(change)
             }
-            "check" => Action::Check(disk_state(line)?),
+            "check" => Action::Check(folder::disk_state(line)?),
             "note" => Action::Note(string(line, "text")?),
             other => bail!("unknown kind of line {other:?}"),
         }))
@@ -259,103 +257,6 @@ impl Reader {
     }
 }
 
-fn read_setup(setup: &Term) -> Result<Setup> {
-    let flags = setup
-        .get("flags")
-        .and_then(Term::as_list)
-        .context("no flags: not recorded from a command line")?;
-    let flags: Option<Vec<&str>> = flags.iter().map(Term::as_str).collect();
-    let flags = flags.context("flags are strings")?;
-    let ["--port", "$PORT", arguments @ ..] = &*flags else {
-        bail!("flags start with the port")
-    };
-    ensure!(
-        setup.get("umask").and_then(Term::as_str) == Some("0022"),
-        "another umask than 0022"
-    );
-    let Some(Term::Object(env)) = setup.get("env") else {
-        bail!("env is an object")
-    };
-    let variables: Option<Vec<_>> = env
-        .iter()
-        .map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect();
-    let tree = setup.get("tree").and_then(Term::as_list).context("no tree")?;
-    Ok(Setup {
-        arguments: arguments.iter().map(ToString::to_string).collect(),
-        variables: variables.context("variables are strings")?,
-        tree: tree.iter().map(tree_entry).collect::<Result<_>>()?,
-    })
-}
-
-fn tree_entry(entry: &Term) -> Result<TreeEntry> {
-    let kind = match &*string(entry, "type")? {
-        "dir" => TreeKind::Directory,
-        "symlink" => TreeKind::Symlink(string(entry, "target")?),
-        "hardlink" => TreeKind::Hardlink(string(entry, "of")?),
-        "file" => match entry.get("fill").map(Term::as_list) {
-            Some(Some([byte, count])) => {
-                let byte = byte
-                    .as_u64()
-                    .and_then(|byte| u8::try_from(byte).ok())
-                    .context("a byte")?;
-                TreeKind::File(vec![byte; count.as_u64().context("a count")? as usize])
-            }
-            Some(_) => bail!("fill is a byte and a count"),
-            None => TreeKind::File(string(entry, "content")?.into_bytes()),
-        },
-        other => bail!("a tree has no {other:?}"),
-    };
-    let mut xattrs = Vec::new();
-    if let Some(Term::Object(members)) = entry.get("xattr") {
-        for (name, value) in members {
-            xattrs.push((
-                name.clone(),
-                value.as_str().context("xattr values are strings")?.to_owned(),
-            ));
-        }
-    }
-    let mode = entry.get("mode").map(|_| mode(entry)).transpose()?;
-    Ok(TreeEntry {
-        path: string(entry, "path")?,
-        kind,
-        mode,
-        xattrs,
-    })
-}
-
-fn disk_change(line: &Term) -> Result<DiskChange> {
-    let path = string(line, "path")?;
-    Ok(match &*string(line, "do")? {
-        "write" => DiskChange::Write(path, string(line, "content")?),
-        "append" => DiskChange::Append(path, string(line, "content")?),
-        "unlink" => DiskChange::Unlink(path),
-        "mkdir" => DiskChange::Mkdir(path),
-        "rename" => DiskChange::Rename(path, string(line, "to")?),
-        "chmod" => DiskChange::Chmod(path, mode(line)?),
-        "rmtree" => DiskChange::Rmtree(path),
-        "symlink" => DiskChange::Symlink(path, string(line, "target")?),
-        other => bail!("the disk knows no {other:?}"),
-    })
-}
-
-fn disk_state(line: &Term) -> Result<DiskState> {
-    let path = string(line, "path")?;
-    if line.get("exists") == Some(&Term::Bool(false)) {
-        return Ok(DiskState {
-            path,
-            object: DiskObject::Missing,
-        });
-    }
-    let object = match &*string(line, "kind")? {
-        "file" => DiskObject::File(mode(line)?, base64(line, "content_b64")?),
-        "dir" => DiskObject::Directory(mode(line)?),
-        "symlink" => DiskObject::Symlink(string(line, "target")?),
-        other => bail!("the disk holds no {other:?}"),
-    };
-    Ok(DiskState { path, object })
-}
-
 /// File data in a request, as bytes where it is base64.
 fn with_base64(mut message: Term) -> Term {
     if let Some(Term::Object(members)) = message.get_mut("payload") {
@@ -399,4 +300,155 @@ fn base64(object: &Term, name: &str) -> Result<Vec<u8>> {
     STANDARD
         .decode_to_vec(string(object, name)?)
         .with_context(|| format!("{name:?} is not base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::golden;
+
+    /// The steps of a recording in golden notation.
+    fn steps(topic: &str, lines: &[&str]) -> Result<Vec<String>> {
+        let setup = format!(
+            r#"{{"setup":{{"topic":"{topic}","flags":["--port","$PORT"],"env":{{}},"umask":"0022","tree":[]}}}}"#
+        );
+        let script = parse(&[&[&*setup], lines].concat().join("\n"))?;
+        Ok(script
+            .steps
+            .iter()
+            .map(|step| golden::print_action(&step.action))
+            .collect())
+    }
+
+    fn attr(id: u64, kind: u64, mode: u64, size: u64) -> String {
+        format!(
+            r#"{{"id":{id},"k":{kind},"m":{mode},"n":1,"u":0,"g":0,"sz":{size},"at":1,"mt":2,"ct":3,"gen":4}}"#
+        )
+    }
+
+    fn request(operation: &str, tag: u64, rest: &str) -> String {
+        format!(
+            r#"{{"dir":"c2s","frame":{{"channel":"acheron","type":"acheron.t_fs_{operation}","tag":{tag},{rest}}}}}"#
+        )
+    }
+
+    fn reply(operation: &str, tag: u64, payload: &str) -> String {
+        format!(
+            r#"{{"dir":"s2c","frame":{{"channel":"acheron","type":"acheron.r_fs_{operation}","tag":{tag},"ok":true,"payload":{payload}}}}}"#
+        )
+    }
+
+    fn event(kind: &str, payload: &str, rest: &str) -> String {
+        format!(
+            r#"{{"dir":"s2c","frame":{{"channel":"acheron","type":"acheron.e_fs_{kind}","payload":{payload}}}{rest}}}"#
+        )
+    }
+
+    #[test]
+    fn numbers_become_symbols_where_they_were_learned() {
+        let file = attr(70, 1, 0o100_644, 12);
+        let got = steps(
+            "t",
+            &[
+                &request("getattr", 1, r#""node":70,"payload":{}"#),
+                &reply("exports", 2, r#"{"exports":[{"name":"work","root":50}]}"#),
+                &request("lookup", 3, r#""node":50,"payload":{"name":"a b"}"#),
+                &reply("lookup", 3, &format!(r#"{{"attr":{file}}}"#)),
+                &request("getattr", 4, r#""node":70,"payload":{}"#),
+                &request("read", 5, r#""h":1,"payload":{"off":1.0}"#),
+                &reply("open", 6, r#"{"h":1,"caps":{"rd":true,"wr":false},"gen":5}"#),
+                &request("read", 7, r#""h":1"#),
+            ],
+        );
+        let want = [
+            "> getattr 1 node=70 {}",
+            r#"< exports 2 {"exports":[{"name":"work","root":$work}]}"#,
+            r#"> lookup 3 node=$work {"name":"a b"}"#,
+            r#"< lookup 3 {"attr":file($ab,0644,12)}"#,
+            "> getattr 4 node=$ab {}",
+            r#"> read 5 h=1 {"off":1.0}"#,
+            r#"< open 6 {"h":$h1,"caps":{"rd":true,"wr":false},"gen":nat}"#,
+            "> read 7 h=$h1",
+        ];
+        assert_eq!(got.unwrap(), want);
+    }
+
+    #[test]
+    fn a_reused_number_becomes_another_symbol() {
+        let file = format!(r#"{{"attr":{},"h":1}}"#, attr(70, 1, 0o100_644, 0));
+        let again = format!(r#"{{"attr":{},"h":2}}"#, attr(70, 1, 0o100_644, 0));
+        let got = steps(
+            "t",
+            &[
+                &request("create", 1, r#""node":5,"payload":{"name":"one"}"#),
+                &event("inval", r#"{"node":70,"what":"all","gen":1}"#, ""),
+                &reply("create", 1, &file),
+                &request("unlink", 2, r#""node":5,"payload":{"name":"one"}"#),
+                &reply("unlink", 2, "{}"),
+                &request("create", 3, r#""node":5,"payload":{"name":"two"}"#),
+                &event("inval", r#"{"node":70,"what":"all","gen":1}"#, ""),
+                &reply("create", 3, &again),
+                &request("lookup", 4, r#""node":5,"payload":{"name":"two"}"#),
+                &reply(
+                    "lookup",
+                    4,
+                    &format!(r#"{{"attr":{}}}"#, attr(70, 1, 0o100_644, 0)),
+                ),
+            ],
+        );
+        let got: Vec<String> = got
+            .unwrap()
+            .into_iter()
+            .filter(|line| line.starts_with('<'))
+            .collect();
+        let want = [
+            "< inval $one all gen",
+            r#"< create 1 {"attr":file($one,0644,0),"h":$h1}"#,
+            "< unlink 2 {}",
+            "< inval $two all gen",
+            r#"< create 3 {"attr":file($two,0644,0),"h":$h2}"#,
+            r#"< lookup 4 {"attr":file($two,0644,0)}"#,
+        ];
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn what_the_scanner_said_is_left_out() {
+        let got = steps("t", &[&event("inval_dir", r#"{"dir":5}"#, r#","watch":true"#)]);
+        assert_eq!(got.unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn only_the_length_of_a_page_is_stable() {
+        let entry = format!(r#"{{"name":".","attr":{}}}"#, attr(5, 2, 0o040_755, 4096));
+        let page = reply(
+            "readdirp",
+            1,
+            &format!(r#"{{"ents":[{entry}],"next":1,"eof":false,"dir_gen":9}}"#),
+        );
+        let rest = r#""next":1,"eof":false,"dir_gen":nat}"#;
+        assert_eq!(
+            steps("readdir_paging", &[&page]).unwrap(),
+            [format!(r#"< readdirp 1 {{"ents":page(1),{rest}"#)]
+        );
+        let whole = format!(r#"< readdirp 1 {{"ents":entries{{".":dir($.,0755)}},{rest}"#);
+        assert_eq!(steps("readdir", &[&page]).unwrap(), [whole]);
+    }
+
+    #[test]
+    fn lines_that_are_not_understood_are_errors() {
+        for line in [
+            r#"{"dir":"sideways"}"#,
+            r#"{"dir":"c2s"}"#,
+            r#"{"dir":"s2c"}"#,
+            r#"{"dir":"local","do":"shred","path":"x"}"#,
+            r#"{"dir":"check","path":"x","exists":true,"kind":"fifo","mode":"0644"}"#,
+            r#"{"dir":"http","request":"x","status":400,"closed":false}"#,
+            r#"{"dir":"open"}"#,
+            "[]",
+            " ",
+        ] {
+            assert!(steps("t", &[line]).is_err(), "{line}");
+        }
+    }
 }
