@@ -19,7 +19,6 @@ macro_rules! topics {
         const TOPICS: &[&str] = &[$(stringify!($topic)),*];
         $(
             #[test]
-            #[ignore = "the node does not serve yet"]
             fn $topic() -> Result<()> {
                 replays_clean(stringify!($topic))
             }
