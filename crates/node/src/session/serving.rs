@@ -142,11 +142,18 @@ impl Session {
                 }
             }
             self.lane.ensure_runner(self.socket.queued_bytes());
+            if worked && self.socket.queued_bytes() == 0 {
+                self.socket.acknowledge();
+            }
             let flushed = match self.socket.poll_flush(cx) {
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Lost(error)),
                 Poll::Pending => false,
             };
+            if progress.waiting {
+                // The socket may have room again for what the runners paused for.
+                self.lane.ensure_runner(self.socket.queued_bytes());
+            }
             if worked {
                 continue;
             }
