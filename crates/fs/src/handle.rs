@@ -194,6 +194,7 @@ impl HandleTable {
             Slot {
                 handle,
                 owner: Some(owner),
+                undelivered: None,
             },
         );
         *slots.per_session.entry(owner).or_default() += 1;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use smallvec::smallvec;
@@ -17,6 +18,7 @@ use spiderweb_protocol::{Base64Text, EntryName, HandleId, InodeId, Secret};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Limits;
+use crate::session::greeting::WrongTokens;
 use crate::tasks::Tasks;
 
 /// Everything the sessions of a node share.
@@ -30,6 +32,8 @@ pub(crate) struct Service {
     /// Permits for threads beyond each session's own.
     pub(crate) extra_runners: Arc<Semaphore>,
     lock_released: Notify,
+    pub(crate) wrong_tokens: WrongTokens,
+    sessions: AtomicU64,
     pub(crate) tasks: Tasks,
 }
 
@@ -101,8 +105,15 @@ impl Service {
             limits,
             extra_runners: Arc::new(Semaphore::new(limits.extra_runners)),
             lock_released: Notify::new(),
+            wrong_tokens: WrongTokens::default(),
+            sessions: AtomicU64::new(0),
             tasks,
         }
+    }
+
+    /// A number no session had before.
+    pub(crate) fn next_session(&self) -> SessionId {
+        SessionId(self.sessions.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Refuses what the export behind an id can never do, before any argument is looked at (section 8).

@@ -339,26 +339,23 @@ impl Inodes {
             free: false,
             generation: 0,
         };
-        let index = match self.free.pop() {
-            Some(old) => {
-                let index = Index {
-                    slot: old.slot,
-                    generation: old.generation.wrapping_add(1),
+        let index = if let Some(old) = self.free.pop() {
+            let index = Index {
+                generation: old.generation.wrapping_add(1),
+                ..old
+            };
+            if let Some(slot) = self.nodes.get_mut(index.slot as usize) {
+                *slot = Node {
+                    generation: index.generation,
+                    ..node
                 };
-                if let Some(slot) = self.nodes.get_mut(index.slot as usize) {
-                    *slot = Node {
-                        generation: index.generation,
-                        ..node
-                    };
-                }
-                index
             }
-            None => {
-                self.nodes.push(node);
-                Index {
-                    slot: self.nodes.len() as u32 - 1,
-                    generation: 0,
-                }
+            index
+        } else {
+            self.nodes.push(node);
+            Index {
+                slot: self.nodes.len() as u32 - 1,
+                generation: 0,
             }
         };
         let hasher = self.hasher.clone();

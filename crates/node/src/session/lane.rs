@@ -94,10 +94,10 @@ pub(super) struct Progress {
 }
 
 impl Lane {
-    pub(super) fn new(service: Arc<Service>, session: SessionId, masking: Masking) -> Arc<Self> {
+    pub(super) fn new(service: Arc<Service>, caller: Caller, masking: Masking) -> Arc<Self> {
         Arc::new(Self {
             service,
-            session,
+            caller,
             masking,
             state: Mutex::default(),
         })
@@ -171,7 +171,7 @@ impl Lane {
         let lane = self.clone();
         self.service.tasks.spawn_blocking(move || {
             while let Some(job) = lane.take() {
-                lane.carry_out(job);
+                lane.carry_out(&job);
             }
             drop(permit);
         });
@@ -186,21 +186,18 @@ impl Lane {
             state.eligible()
         };
         let job = job.and_then(|index| state.waiting.remove(index));
-        match &job {
-            Some(job) => {
-                state.waiting_bytes -= job.bytes;
-                state.running.push((job.number, job.footprint));
-            }
-            None => {
-                state.runners -= 1;
-                // Whoever fills the queue or empties the socket next starts another.
-                state.wake();
-            }
+        if let Some(job) = &job {
+            state.waiting_bytes -= job.bytes;
+            state.running.push((job.number, job.footprint));
+        } else {
+            state.runners -= 1;
+            // Whoever fills the queue or empties the socket next starts another.
+            state.wake();
         }
         job
     }
 
-    fn carry_out(self: &Arc<Self>, job: Job) {
+    fn carry_out(self: &Arc<Self>, job: &Job) {
         let mut finish = Finish {
             lane: self,
             number: job.number,

@@ -224,7 +224,7 @@ impl Session {
     fn handle(&mut self, message: Message) {
         let masking = self.socket.masking();
         match message {
-            Message::Text(frame) => self.handle_text(frame.freeze()),
+            Message::Text(frame) => self.handle_text(&frame.freeze()),
             Message::Ping(payload) => self.socket.queue(Frame::pong(masking, &payload)),
             Message::Pong => {}
             Message::Close(_) => self.draining = Some(End::Left),
@@ -235,8 +235,8 @@ impl Session {
         }
     }
 
-    fn handle_text(&mut self, frame: Bytes) {
-        let envelope = match Envelope::parse(&frame) {
+    fn handle_text(&mut self, frame: &Bytes) {
+        let envelope = match Envelope::parse(frame) {
             Ok(envelope) => envelope,
             Err(error) => {
                 self.say(None, &error.to_string());
@@ -254,7 +254,7 @@ impl Session {
         if let Err(error) = self.service.check_capability(op, envelope.node) {
             return self.reply(op, tag, &Err(error));
         }
-        match Request::from_envelope(op, &envelope, &frame) {
+        match Request::from_envelope(op, &envelope, frame) {
             Ok(request) => self.handle_request(request, tag, frame.len()),
             Err(error) => self.say(Some(tag), &error.to_string()),
         }
