@@ -360,7 +360,7 @@ mod tests {
         let kept = open(&table, A, start).unwrap();
         let lost = open(&table, A, start).unwrap();
         table.end_session(A);
-        let before = start + GRACE - Duration::from_secs(1);
+        let before = start + Duration::from_secs(GRACE.as_secs() - 1);
         assert!(table.expire(before).is_empty());
         table.get(kept, B, before).unwrap();
         let after = start + GRACE + Duration::from_secs(1);
