@@ -317,6 +317,8 @@ impl Source for LocalSource {
     fn lookup(&self, parent: InodeId, name: &EntryName, patience: Patience) -> Result<Attr, FsError> {
         let directory = self.directory(parent, patience)?;
         let text = checked(name)?;
+        // Before the answer, which may be that there is no such name: clients remember that, too.
+        self.shared.watch(directory.index, &directory.file);
         let stat = match patience {
             Patience::Blocking => root::stat_entry(&directory.file, text)?,
             Patience::Immediate => {
