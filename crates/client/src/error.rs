@@ -98,6 +98,9 @@ pub enum Error {
     /// A directory was expected.
     #[error("is not a directory")]
     NotDirectory,
+    /// A file that is no regular one: nodes open no devices, pipes and sockets.
+    #[error("is a device, pipe or socket")]
+    NotRegular,
     /// A copy came out with another length than its source.
     #[error("the copy has {found} bytes instead of {expected}")]
     Length {
