@@ -1,2 +1,167 @@
-//! Placeholder of the first commit.
-fn main() {}
+//! `spiderweb-fs-node`: serves folders of this machine over the Acheron file protocol.
+
+mod cli;
+mod logging;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use spiderweb_node::{Node, NodeConfig, StartError};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Command;
+
+/// How long requests may take to finish after the first signal; a second one ends the process at once.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
+        Ok(command) => command,
+        Err(error) => return error.report(),
+    };
+    let config = match command {
+        Command::Print(text) => {
+            // A closed pipe is the reader's choice.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Command::Serve(config) => *config,
+    };
+    logging::start();
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Why the daemon did not come up, with the original's name for it.
+struct Failure {
+    name: &'static str,
+    words: String,
+}
+
+impl Failure {
+    fn report(&self) -> ExitCode {
+        cli::report(&self.words, self.name)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let words = error.to_string();
+        let (name, hint) = match error {
+            StartError::Export { .. } => (
+                "InvalidExportPath",
+                "; --export NAME=PATH needs a folder that exists and can be read",
+            ),
+            StartError::Table(_) => ("InvalidArguments", ""),
+            StartError::Listen { reason, .. } => match reason.kind() {
+                std::io::ErrorKind::AddrInUse => (
+                    "AddressInUse",
+                    "; another program uses that port, choose one with --port (0 takes a free one)",
+                ),
+                std::io::ErrorKind::PermissionDenied => {
+                    ("AccessDenied", "; ports below 1024 need more rights")
+                }
+                std::io::ErrorKind::AddrNotAvailable => {
+                    ("AddressNotAvailable", "; --bind needs an address of this machine")
+                }
+                _ => ("Unexpected", ""),
+            },
+        };
+        Self {
+            name,
+            words: words + hint,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self {
+            name: "Unexpected",
+            words: format!("cannot start: {error}"),
+        }
+    }
+}
+
+fn serve(config: NodeConfig) -> Result<(), Failure> {
+    let mut config = config;
+    config.limits.handles = raise_descriptor_limit(config.limits.handles, config.limits.connections);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(config.limits.blocking_threads())
+        .build()?;
+    runtime
+        .block_on(async {
+            // Before anything is acknowledged, so that no signal ends the process in the middle of it. A file over
+            // the process's size limit is an error of the write, not the end of the node.
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let _over_file_size_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+
+            let node = start(config).await?;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("Stopping; a second signal ends at once");
+            tokio::select! {
+                finished = node.stop(SHUTDOWN_GRACE) => if !finished {
+                    tracing::warn!("some requests did not finish in time");
+                },
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            Ok(())
+        })
+        .inspect(|()| {
+            // Threads that wait for a hanging disk are not waited for.
+            runtime.shutdown_background();
+        })
+}
+
+async fn start(config: NodeConfig) -> Result<Node, Failure> {
+    tracing::info!("Starting spiderweb-fs-node on {}", config.listen);
+    for export in &config.exports {
+        let access = if export.read_only { "ro" } else { "rw" };
+        if config.default_export {
+            tracing::info!("No exports configured via CLI; using default export name='work' path='.' rw");
+        } else {
+            tracing::info!("Export {} => {} ({access})", export.name, export.path.display());
+        }
+    }
+    if config.token.is_some() {
+        tracing::info!("FS node session auth enabled");
+    } else if !config.listen.ip().is_loopback() {
+        tracing::warn!(
+            "everybody who reaches {} can use the exports with the rights of this process; set --auth-token",
+            config.listen
+        );
+    }
+    let node = Node::start(config).await?;
+    tracing::info!(
+        "FS node websocket server listening at ws://{}/v2/fs",
+        node.address()
+    );
+    Ok(node)
+}
+
+/// Asks for as many descriptors as the system allows, and says how many handles fit beside the connections.
+fn raise_descriptor_limit(handles: usize, connections: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let available = current.map_or(usize::MAX, |number| usize::try_from(number).unwrap_or(usize::MAX));
+    // Each request under way needs a few of its own, and the rest of the node some.
+    handles.min(available.saturating_sub(connections + 512)).max(16)
+}

@@ -1,1 +1,21 @@
-//! Placeholder of the first commit.
+//! What the tests of this workspace share.
+//!
+//! * [`raw_peer`]: a blocking WebSocket client with the bytes in hand, able to send broken frames.
+//! * [`process`]: a node binary started on a free port, its log kept, its life tied to a value.
+//! * [`replay`]: recorded exchanges played against a node, with the rules that say what may differ.
+//!
+//! Nothing here is part of the product: this crate is a dev-dependency, and of `xtask` a normal one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a broken assumption should stop the test where it is noticed"
+)]
+
+pub mod process;
+pub mod raw_peer;
+pub mod replay;
+
+pub use process::{NodeCommand, NodeProcess};
+pub use raw_peer::{Frame, PeerError, RawPeer};

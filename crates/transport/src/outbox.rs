@@ -113,3 +113,60 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::frame::Masking;
+
+    fn frame(length: usize, fill: u8) -> Frame {
+        Frame::text(Masking::None, length, |bytes| bytes.extend(vec![fill; length]))
+    }
+
+    #[test]
+    fn small_frames_gather_and_large_ones_stay_where_they_are() {
+        let mut outbox = Outbox::default();
+        let large = frame(10_000, b'l');
+        let place = large.as_bytes().as_ptr();
+        for _ in 0..3 {
+            outbox.push(frame(100, b's'));
+        }
+        outbox.push(large);
+        outbox.push(frame(100, b's'));
+        assert_eq!(outbox.pieces.len(), 3);
+        assert_eq!(outbox.pieces[1].rest().as_ptr(), place);
+        assert_eq!(outbox.queued(), 4 * 102 + 10_004);
+        for _ in 0..2000 {
+            outbox.push(frame(100, b's'));
+        }
+        assert!(outbox.pieces.iter().all(|piece| piece.bytes.len() <= GATHERED));
+        assert!(outbox.pieces.len() <= 7, "{} pieces", outbox.pieces.len());
+    }
+
+    #[tokio::test]
+    async fn order_and_bytes_survive_partial_writes() {
+        for capacity in [1, 7, 5000, 1 << 20] {
+            let (mut link, mut peer) = Link::memory_pair(capacity);
+            let mut outbox = Outbox::default();
+            let mut expected = Vec::new();
+            for number in 0..60_usize {
+                let frame = frame(number * 2311 % 6000, number as u8);
+                expected.extend_from_slice(frame.as_bytes());
+                outbox.push(frame);
+            }
+            let total = expected.len();
+            let mut received = vec![0; total];
+            let write = async {
+                poll_fn(|cx| outbox.poll_flush(&mut link, cx)).await.unwrap();
+            };
+            let ((), read) = tokio::join!(write, peer.read_exact(&mut received));
+            assert_eq!(read.unwrap(), total);
+            assert!(received == expected, "capacity {capacity}");
+            assert_eq!((outbox.queued(), outbox.written()), (0, total as u64));
+        }
+    }
+}

@@ -56,11 +56,12 @@ impl Hello {
         if protocol.as_text().ok_or(HelloError::InvalidType)? != HELLO_PROTOCOL {
             return Err(HelloError::ProtocolMismatch);
         }
-        let Json::Integer(proto) = member("proto").ok_or(HelloError::MissingField)? else {
-            return Err(HelloError::InvalidType);
-        };
-        if u64::try_from(*proto) != Ok(PROTO) {
-            return Err(HelloError::ProtocolMismatch);
+        let proto = member("proto").ok_or(HelloError::MissingField)?;
+        match proto.as_unsigned() {
+            Some(PROTO) => {}
+            Some(_) => return Err(HelloError::ProtocolMismatch),
+            None if matches!(proto, Json::Integer(_)) => return Err(HelloError::ProtocolMismatch),
+            None => return Err(HelloError::InvalidType),
         }
         if let Some(token) = token {
             let given = member("auth_token").ok_or(HelloError::AuthMissing)?;
@@ -213,6 +214,10 @@ mod tests {
         let accepted = |extra: &str| check(&format!("{{{GOOD}{extra}}}"), Some("t")).unwrap();
         assert!(accepted(r#","auth_token":"t""#).subscribe_invalidations);
         assert!(accepted(r#","auth_token":"t","subscribe_invalidations":7"#).subscribe_invalidations);
+        assert!(
+            check(r#"{"protocol":"unified-v2-fs","proto":2.0}"#, None).is_ok(),
+            "recorded"
+        );
         assert!(!accepted(r#","auth_token":"t","subscribe_invalidations":false"#).subscribe_invalidations);
     }
 

@@ -1,0 +1,377 @@
+//! Open handles, and who uses them (section 12).
+//!
+//! Handles belong to the node, not to a connection: original clients reconnect and go on with the numbers they
+//! have. So a handle outlives its session by [`GRACE`], and whoever uses it next owns it. Numbers are random, so
+//! that nobody finds another's by counting.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use spiderweb_protocol::limits::MAX_WIRE_INTEGER;
+use spiderweb_protocol::{HandleId, InodeId};
+
+use crate::{FsError, OpenFile};
+
+/// How long a handle without a session waits for its client to come back, from its last use on.
+pub const GRACE: Duration = Duration::from_secs(120);
+
+/// Numbers a session for as long as the process runs. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SessionId(pub u64);
+
+/// An open file within the node.
+pub struct OpenHandle {
+    id: HandleId,
+    inode: InodeId,
+    file: Box<dyn OpenFile>,
+    readable: bool,
+    writable: bool,
+    /// Milliseconds after the table's start.
+    last_used: AtomicU64,
+    locked: AtomicBool,
+    closed: AtomicBool,
+}
+
+impl OpenHandle {
+    /// The number on the wire.
+    pub fn id(&self) -> HandleId {
+        self.id
+    }
+
+    /// The id the file was opened under; events about it use this one.
+    pub fn inode(&self) -> InodeId {
+        self.inode
+    }
+
+    /// The open file, for reading.
+    pub fn reader(&self) -> Result<&dyn OpenFile, FsError> {
+        if self.readable {
+            Ok(&*self.file)
+        } else {
+            Err(FsError::NotReadable)
+        }
+    }
+
+    /// The open file, for writing.
+    pub fn writer(&self) -> Result<&dyn OpenFile, FsError> {
+        if self.writable {
+            Ok(&*self.file)
+        } else {
+            Err(FsError::NotWritable)
+        }
+    }
+
+    /// The open file, for anything that both can do.
+    pub fn file(&self) -> &dyn OpenFile {
+        &*self.file
+    }
+
+    /// Notes whether this handle holds a lock.
+    pub fn set_locked(&self, locked: bool) {
+        self.locked.store(locked, Ordering::Relaxed);
+    }
+
+    /// Whether this handle holds a lock.
+    pub fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Relaxed)
+    }
+
+    /// Whether `close` was asked for while somebody still uses it, for example to wait for a lock.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// Why no handle can be given.
+pub type HandleError = FsError;
+
+struct Slot {
+    handle: Arc<OpenHandle>,
+    /// `None`: its session has ended.
+    owner: Option<SessionId>,
+}
+
+#[derive(Default)]
+struct Slots {
+    by_id: HashMap<u64, Slot>,
+    per_session: HashMap<SessionId, usize>,
+}
+
+/// Every open handle of a node.
+pub struct HandleTable {
+    slots: std::sync::Mutex<Slots>,
+    start: Instant,
+    capacity: usize,
+    per_session: usize,
+}
+
+impl HandleTable {
+    /// A table of at most `capacity` handles, of which one session may own a quarter: a client that never
+    /// closes harms itself first.
+    pub fn new(capacity: usize, now: Instant) -> Self {
+        let per_session = (capacity / 4).max(1);
+        Self {
+            slots: std::sync::Mutex::default(),
+            start: now,
+            capacity,
+            per_session,
+        }
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
+        // A panic while the lock is held leaves the map usable: every change is one insertion or removal.
+        self.slots
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Gives an open file a number. When the table is full, the handle that has waited longest without a
+    /// session is closed in its favour.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError::TooManyOpen`] when there is none to close, or the session owns its share.
+    pub fn insert(
+        &self,
+        file: Box<dyn OpenFile>,
+        inode: InodeId,
+        (readable, writable): (bool, bool),
+        owner: SessionId,
+        now: Instant,
+    ) -> Result<HandleId, HandleError> {
+        let mut slots = self.slots();
+        if slots
+            .per_session
+            .get(&owner)
+            .is_some_and(|count| *count >= self.per_session)
+        {
+            return Err(FsError::TooManyOpen);
+        }
+        let mut evicted = None;
+        if slots.by_id.len() >= self.capacity {
+            let oldest = slots
+                .by_id
+                .iter()
+                .filter(|(_, slot)| slot.owner.is_none())
+                .min_by_key(|(_, slot)| slot.handle.last_used.load(Ordering::Relaxed))
+                .map(|(id, _)| *id);
+            evicted = slots.by_id.remove(&oldest.ok_or(FsError::TooManyOpen)?);
+        }
+        let id = loop {
+            let number = random_number()?;
+            if !slots.by_id.contains_key(&number) {
+                break HandleId::new(number).ok_or(FsError::TooManyOpen)?;
+            }
+        };
+        let handle = Arc::new(OpenHandle {
+            id,
+            inode,
+            file,
+            readable,
+            writable,
+            last_used: AtomicU64::new(self.millis(now)),
+            locked: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        });
+        slots.by_id.insert(
+            id.get(),
+            Slot {
+                handle,
+                owner: Some(owner),
+            },
+        );
+        *slots.per_session.entry(owner).or_default() += 1;
+        drop(slots);
+        // Closing may wait for a disk, so it happens without the lock.
+        drop(evicted);
+        Ok(id)
+    }
+
+    /// The handle, which from now on belongs to the session that asks.
+    pub fn get(&self, id: HandleId, user: SessionId, now: Instant) -> Result<Arc<OpenHandle>, HandleError> {
+        let mut guard = self.slots();
+        let slots = &mut *guard;
+        let slot = slots.by_id.get_mut(&id.get()).ok_or(FsError::UnknownHandle)?;
+        slot.handle.last_used.store(self.millis(now), Ordering::Relaxed);
+        if slot.owner != Some(user) {
+            let previous = slot.owner.replace(user);
+            *slots.per_session.entry(user).or_default() += 1;
+            if let Some(previous) = previous {
+                release(&mut slots.per_session, previous);
+            }
+        }
+        Ok(slot.handle.clone())
+    }
+
+    /// Which file a handle is open on, if it is known; for ordering requests.
+    pub fn inode_of(&self, id: HandleId) -> Option<InodeId> {
+        self.slots().by_id.get(&id.get()).map(|slot| slot.handle.inode)
+    }
+
+    /// Takes the handle out. The file closes when its last user is done; dropping the value may wait for a disk.
+    pub fn close(&self, id: HandleId) -> Result<Arc<OpenHandle>, HandleError> {
+        let mut slots = self.slots();
+        let slot = slots.by_id.remove(&id.get()).ok_or(FsError::UnknownHandle)?;
+        if let Some(owner) = slot.owner {
+            release(&mut slots.per_session, owner);
+        }
+        slot.handle.closed.store(true, Ordering::Release);
+        Ok(slot.handle)
+    }
+
+    /// Lets go of a session's handles: they wait for another session for [`GRACE`] from their last use on.
+    pub fn end_session(&self, session: SessionId) {
+        let mut slots = self.slots();
+        if slots.per_session.remove(&session).is_some() {
+            for slot in slots
+                .by_id
+                .values_mut()
+                .filter(|slot| slot.owner == Some(session))
+            {
+                slot.owner = None;
+            }
+        }
+    }
+
+    /// Takes out the handles nobody came back for. Dropping them may wait for a disk.
+    pub fn expire(&self, now: Instant) -> Vec<Arc<OpenHandle>> {
+        let limit = self.millis(now).saturating_sub(GRACE.as_millis() as u64);
+        let mut slots = self.slots();
+        let expired = slots.by_id.extract_if(|_, slot| {
+            slot.owner.is_none() && slot.handle.last_used.load(Ordering::Relaxed) < limit
+        });
+        expired
+            .map(|(_, slot)| {
+                slot.handle.closed.store(true, Ordering::Release);
+                slot.handle
+            })
+            .collect()
+    }
+
+    /// How many handles are open.
+    pub fn len(&self) -> usize {
+        self.slots().by_id.len()
+    }
+
+    /// Whether no handle is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_millis() as u64
+    }
+}
+
+fn release(per_session: &mut HashMap<SessionId, usize>, session: SessionId) {
+    if let Some(count) = per_session.get_mut(&session) {
+        *count -= 1;
+        if *count == 0 {
+            per_session.remove(&session);
+        }
+    }
+}
+
+fn random_number() -> Result<u64, FsError> {
+    let random = getrandom::u64().map_err(|error| FsError::Io(std::io::Error::other(error)))?;
+    Ok((random & MAX_WIRE_INTEGER).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use spiderweb_protocol::fs::LockKind;
+
+    use super::*;
+    use crate::Patience;
+
+    struct Nothing;
+
+    impl OpenFile for Nothing {
+        fn read(&self, _: u64, _: usize, _: Patience) -> Result<Vec<u8>, FsError> {
+            Ok(Vec::new())
+        }
+        fn write(&self, _: u64, _: &[u8]) -> Result<(), FsError> {
+            Ok(())
+        }
+        fn lock(&self, _: LockKind) -> Result<(), FsError> {
+            Ok(())
+        }
+        fn closes_at_once(&self) -> bool {
+            true
+        }
+    }
+
+    const A: SessionId = SessionId(1);
+    const B: SessionId = SessionId(2);
+
+    fn open(table: &HandleTable, owner: SessionId, now: Instant) -> Result<HandleId, FsError> {
+        let inode = InodeId::compose(0, 5).unwrap();
+        table.insert(Box::new(Nothing), inode, (true, false), owner, now)
+    }
+
+    #[test]
+    fn a_handle_waits_for_its_client_and_is_adopted() {
+        let start = Instant::now();
+        let table = HandleTable::new(100, start);
+        let kept = open(&table, A, start).unwrap();
+        let lost = open(&table, A, start).unwrap();
+        table.end_session(A);
+        let before = start + GRACE - Duration::from_secs(1);
+        assert!(table.expire(before).is_empty());
+        table.get(kept, B, before).unwrap();
+        let after = start + GRACE + Duration::from_secs(1);
+        assert_eq!(
+            table
+                .expire(after)
+                .iter()
+                .map(|handle| handle.id())
+                .collect::<Vec<_>>(),
+            [lost]
+        );
+        assert!(
+            table.get(kept, B, after + GRACE * 9).is_ok(),
+            "owned handles never expire"
+        );
+        assert!(matches!(table.get(lost, B, after), Err(FsError::UnknownHandle)));
+    }
+
+    #[test]
+    fn one_session_cannot_take_every_handle() {
+        let now = Instant::now();
+        let table = HandleTable::new(8, now);
+        for _ in 0..2 {
+            open(&table, A, now).unwrap();
+        }
+        assert!(matches!(open(&table, A, now), Err(FsError::TooManyOpen)));
+        let other = open(&table, B, now).unwrap();
+        table.close(other).unwrap();
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_full_table_gives_up_what_nobody_owns() {
+        let now = Instant::now();
+        let table = HandleTable::new(4, now);
+        for owner in 1..=4 {
+            open(&table, SessionId(owner), now).unwrap();
+        }
+        let newcomer = SessionId(9);
+        assert!(matches!(open(&table, newcomer, now), Err(FsError::TooManyOpen)));
+        table.end_session(SessionId(3));
+        open(&table, newcomer, now).unwrap();
+        assert_eq!(table.len(), 4);
+    }
+
+    #[test]
+    fn numbers_are_not_counted_up() {
+        let now = Instant::now();
+        let table = HandleTable::new(100, now);
+        let (a, b) = (
+            open(&table, A, now).unwrap().get(),
+            open(&table, A, now).unwrap().get(),
+        );
+        assert!(a.abs_diff(b) > 1_000, "{a} {b}");
+    }
+}

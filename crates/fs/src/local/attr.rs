@@ -1,0 +1,141 @@
+//! What the system says about an object, in the words of the wire.
+
+use rustix::fs::{FileType, Stat};
+use spiderweb_protocol::InodeId;
+use spiderweb_protocol::fs::{Attr, FileKind};
+
+/// Identity of an object as long as it exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Object {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+/// State of an object, to tell whether it changed: times, size and mode in one number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Stamp(u64);
+
+/// The sorts of objects that are treated differently.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    File,
+    Directory,
+    Link,
+    /// A FIFO, socket or device: visible, never opened.
+    Special,
+}
+
+/// Owner shown for every file: the node's own user, as numbers of another machine mean nothing to a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    user: u32,
+    group: u32,
+}
+
+impl Owner {
+    pub(super) fn of_this_process() -> Self {
+        Self {
+            user: rustix::process::geteuid().as_raw(),
+            group: rustix::process::getegid().as_raw(),
+        }
+    }
+}
+
+#[expect(
+    clippy::useless_conversion,
+    clippy::unnecessary_cast,
+    reason = "the types differ between systems"
+)]
+mod raw {
+    use super::Stat;
+
+    pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+        let whole = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        whole.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+
+    pub(super) fn modified(stat: &Stat) -> i64 {
+        nanoseconds(stat.st_mtime.into(), stat.st_mtime_nsec as i64)
+    }
+
+    pub(super) fn changed(stat: &Stat) -> i64 {
+        nanoseconds(stat.st_ctime.into(), stat.st_ctime_nsec as i64)
+    }
+
+    pub(super) fn accessed(stat: &Stat) -> i64 {
+        nanoseconds(stat.st_atime.into(), stat.st_atime_nsec as i64)
+    }
+
+    pub(super) fn device(stat: &Stat) -> u64 {
+        stat.st_dev as u64
+    }
+
+    pub(super) fn inode(stat: &Stat) -> u64 {
+        stat.st_ino as u64
+    }
+
+    pub(super) fn links(stat: &Stat) -> u64 {
+        stat.st_nlink as u64
+    }
+
+    pub(super) fn mode(stat: &Stat) -> u32 {
+        u32::from(stat.st_mode)
+    }
+}
+
+pub(super) fn object(stat: &Stat) -> Object {
+    Object {
+        device: raw::device(stat),
+        inode: raw::inode(stat),
+    }
+}
+
+pub(super) fn kind(stat: &Stat) -> Kind {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Link,
+        _ => Kind::Special,
+    }
+}
+
+pub(super) fn is_gone(stat: &Stat) -> bool {
+    raw::links(stat) == 0
+}
+
+pub(super) fn stamp(stat: &Stat) -> Stamp {
+    let mut state = raw::changed(stat) as u64;
+    for part in [
+        raw::modified(stat) as u64,
+        stat.st_size as u64,
+        u64::from(raw::mode(stat)),
+    ] {
+        state = (state ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+    Stamp(state)
+}
+
+pub(super) fn generation(stat: &Stat) -> u64 {
+    u64::try_from(raw::modified(stat)).unwrap_or(0)
+}
+
+pub(super) fn attr(id: InodeId, stat: &Stat, owner: Owner) -> Attr {
+    let directory = kind(stat) == Kind::Directory;
+    Attr {
+        id: id.get(),
+        k: Attr::wire_kind(if directory {
+            FileKind::Directory
+        } else {
+            FileKind::File
+        }),
+        m: raw::mode(stat),
+        n: if directory { 2 } else { raw::links(stat) },
+        u: owner.user,
+        g: owner.group,
+        sz: u64::try_from(stat.st_size).unwrap_or(0),
+        at: raw::accessed(stat),
+        mt: raw::modified(stat),
+        ct: raw::changed(stat),
+        generation: generation(stat),
+    }
+}

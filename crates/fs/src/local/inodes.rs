@@ -1,0 +1,641 @@
+//! Ids of one export's objects, and where they are.
+//!
+//! An id is bound to an object (device and inode number), not to a path: the table keeps for each object the
+//! directory it was last seen in and its name there, so renaming a directory moves everything below it at no
+//! cost. Finding an object walks up to the root, and whoever uses the path checks that it still leads to the
+//! same object.
+//!
+//! ```text
+//! id ──by_local──► node { object, parent ──► node { parent ──► root }, name }
+//!                    ▲
+//! (parent, name) ──by_name
+//! ```
+//!
+//! An object on the root's own file system has its inode number as id, so ids survive a restart. Others get a
+//! hash with the top bit set, because two file systems may use one number. A node whose name is gone stays
+//! *detached* while it has known children, so that they follow when it turns up under another name.
+
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use spiderweb_protocol::InodeId;
+
+use super::attr::{Kind, Object, Stamp};
+
+/// Objects remembered per export, about 100 bytes each. Beyond it, those that were not used lately are
+/// forgotten; their ids answer 2 until they are looked up or listed again.
+pub(super) const CAPACITY: usize = 1 << 20;
+
+/// Marks ids that are hashes.
+const HASHED: u64 = 1 << (InodeId::LOCAL_BITS - 1);
+
+/// Position of a node in the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Index(u32);
+
+impl Index {
+    /// The export's root.
+    pub(super) const ROOT: Self = Self(0);
+}
+
+const ROOT: Index = Index::ROOT;
+
+struct Node {
+    local: u64,
+    object: Object,
+    parent: Index,
+    name: Box<str>,
+    /// The state clients were last told of.
+    stamp: Stamp,
+    children: u32,
+    /// Changes of our own that are under way.
+    busy: u32,
+    kind: Kind,
+    used: bool,
+    attached: bool,
+    watched: bool,
+    free: bool,
+}
+
+/// Where an object is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    /// Path below the root, without leading slash; empty for the root.
+    pub(super) path: String,
+    pub(super) object: Object,
+    pub(super) kind: Kind,
+}
+
+/// What the watcher needs to know of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Known {
+    pub(super) stamp: Stamp,
+    pub(super) busy: bool,
+    pub(super) kind: Kind,
+}
+
+pub(super) struct Inodes {
+    nodes: Vec<Node>,
+    free: Vec<Index>,
+    by_local: HashTable<Index>,
+    by_name: HashTable<Index>,
+    hasher: DefaultHashBuilder,
+    hand: usize,
+    capacity: usize,
+}
+
+impl Inodes {
+    pub(super) fn new(root: Object, stamp: Stamp, capacity: usize) -> Self {
+        let mut inodes = Self {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            by_local: HashTable::new(),
+            by_name: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            hand: 0,
+            capacity,
+        };
+        let local = if root.inode <= InodeId::LOCAL_MASK & !HASHED {
+            root.inode
+        } else {
+            hashed(root, 0)
+        };
+        inodes.add(local, root, ROOT, "", Kind::Directory, stamp);
+        inodes
+    }
+
+    pub(super) fn root_local(&self) -> u64 {
+        self.node(ROOT).map_or(0, |node| node.local)
+    }
+
+    /// Binds the root's id to the directory that now stands at the export's path.
+    pub(super) fn replace_root(&mut self, object: Object) {
+        if let Some(node) = self.node_mut(ROOT) {
+            node.object = object;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
+    fn node(&self, index: Index) -> Option<&Node> {
+        self.nodes.get(index.0 as usize).filter(|node| !node.free)
+    }
+
+    fn node_mut(&mut self, index: Index) -> Option<&mut Node> {
+        self.nodes.get_mut(index.0 as usize).filter(|node| !node.free)
+    }
+
+    fn hash_name(&self, parent: Index, name: &str) -> u64 {
+        self.hasher.hash_one((parent.0, name))
+    }
+
+    /// The node with this id.
+    pub(super) fn find(&self, local: u64) -> Option<Index> {
+        let hash = self.hasher.hash_one(local);
+        self.by_local
+            .find(hash, |index| {
+                self.node(*index).is_some_and(|node| node.local == local)
+            })
+            .copied()
+    }
+
+    /// The node last seen as `name` in `parent`.
+    pub(super) fn child(&self, parent: Index, name: &str) -> Option<Index> {
+        let same = |index: &Index| {
+            self.node(*index)
+                .is_some_and(|node| node.parent == parent && &*node.name == name)
+        };
+        self.by_name.find(self.hash_name(parent, name), same).copied()
+    }
+
+    pub(super) fn local(&self, index: Index) -> u64 {
+        self.node(index).map_or(0, |node| node.local)
+    }
+
+    /// The node bound to an object.
+    pub(super) fn find_object(&self, object: Object) -> Option<Index> {
+        self.slot_of(object).1
+    }
+
+    /// The object a node is bound to.
+    pub(super) fn object(&self, index: Index) -> Option<Object> {
+        self.node(index).map(|node| node.object)
+    }
+
+    /// The directory a node was last seen in; the root is its own.
+    pub(super) fn parent(&self, index: Index) -> Index {
+        self.node(index).map_or(ROOT, |node| node.parent)
+    }
+
+    /// Where a node is, unless it or a directory above it lost its name.
+    pub(super) fn place(&mut self, index: Index) -> Option<Place> {
+        let node = self.node_mut(index)?;
+        node.used = true;
+        let (object, kind) = (node.object, node.kind);
+        Some(Place {
+            path: self.path(index)?,
+            object,
+            kind,
+        })
+    }
+
+    fn path(&self, index: Index) -> Option<String> {
+        let mut length = 0;
+        let mut at = index;
+        while at != ROOT {
+            let node = self.node(at).filter(|node| node.attached)?;
+            length += node.name.len() + 1;
+            at = node.parent;
+        }
+        // Filled from the end, as the walk goes upwards.
+        let mut names = Vec::with_capacity(16);
+        let mut at = index;
+        while at != ROOT {
+            let node = self.node(at)?;
+            names.push(&*node.name);
+            at = node.parent;
+        }
+        let mut path = String::with_capacity(length);
+        for name in names.into_iter().rev() {
+            if !path.is_empty() {
+                path.push('/');
+            }
+            path.push_str(name);
+        }
+        Some(path)
+    }
+
+    /// Notes that `object` is called `name` in `parent`, and returns its node.
+    ///
+    /// `None` when that would put a directory below itself: two observations contradict each other because
+    /// directories moved meanwhile, and the caller's is as stale as ours.
+    pub(super) fn register(
+        &mut self,
+        object: Object,
+        parent: Index,
+        name: &str,
+        kind: Kind,
+        stamp: Stamp,
+    ) -> Option<Index> {
+        self.pin(parent);
+        let index = self.register_pinned(object, parent, name, kind, stamp);
+        self.unpin(parent);
+        index
+    }
+
+    /// Keeps a node from being freed while it is about to get a child.
+    fn pin(&mut self, index: Index) {
+        if let Some(node) = self.node_mut(index) {
+            node.children += 1;
+        }
+    }
+
+    fn unpin(&mut self, index: Index) {
+        if let Some(node) = self.node_mut(index) {
+            node.children = node.children.saturating_sub(1);
+        }
+        self.free_if_unused(index);
+    }
+
+    fn register_pinned(
+        &mut self,
+        object: Object,
+        parent: Index,
+        name: &str,
+        kind: Kind,
+        stamp: Stamp,
+    ) -> Option<Index> {
+        if let Some(index) = self.child(parent, name) {
+            let node = self.node_mut(index)?;
+            if node.object == object && node.attached {
+                (node.kind, node.used) = (kind, true);
+                return Some(index);
+            }
+            self.detach(index);
+        }
+        let (local, existing) = self.slot_of(object);
+        let Some(index) = existing else {
+            self.make_room();
+            return Some(self.add(local, object, parent, name, kind, stamp));
+        };
+        if index == ROOT || self.is_below(parent, index) {
+            return (index == ROOT).then_some(ROOT);
+        }
+        self.rename(index, parent, name);
+        let node = self.node_mut(index)?;
+        (node.kind, node.used) = (kind, true);
+        Some(index)
+    }
+
+    /// Id and node of an object; an unused id when the object is not known.
+    fn slot_of(&self, object: Object) -> (u64, Option<Index>) {
+        let root = self.node(ROOT).map_or(object, |node| node.object);
+        if object == root {
+            return (self.root_local(), Some(ROOT));
+        }
+        let native = object.device == root.device && object.inode <= InodeId::LOCAL_MASK & !HASHED;
+        for attempt in 0..u64::MAX {
+            let local = if native && attempt == 0 {
+                object.inode
+            } else {
+                hashed(object, attempt)
+            };
+            match self.find(local) {
+                None => return (local, None),
+                Some(index) if self.node(index).is_some_and(|node| node.object == object) => {
+                    return (local, Some(index));
+                }
+                Some(_) => {}
+            }
+        }
+        (0, None)
+    }
+
+    fn add(
+        &mut self,
+        local: u64,
+        object: Object,
+        parent: Index,
+        name: &str,
+        kind: Kind,
+        stamp: Stamp,
+    ) -> Index {
+        let node = Node {
+            local,
+            object,
+            parent,
+            name: name.into(),
+            stamp,
+            children: 0,
+            busy: 0,
+            kind,
+            // Used once somebody asks for it by its id; most of what is listed never is.
+            used: false,
+            attached: true,
+            watched: false,
+            free: false,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                if let Some(slot) = self.nodes.get_mut(index.0 as usize) {
+                    *slot = node;
+                }
+                index
+            }
+            None => {
+                self.nodes.push(node);
+                Index(self.nodes.len() as u32 - 1)
+            }
+        };
+        let hasher = self.hasher.clone();
+        let nodes = &self.nodes;
+        let local_of = |index: &Index| nodes.get(index.0 as usize).map_or(0, |node| node.local);
+        self.by_local
+            .insert_unique(hasher.hash_one(local), index, |index| {
+                hasher.hash_one(local_of(index))
+            });
+        if index != ROOT {
+            self.enter_name(index);
+        }
+        index
+    }
+
+    /// Puts a node's name into the index and counts it with its parent.
+    fn enter_name(&mut self, index: Index) {
+        let hasher = self.hasher.clone();
+        let nodes = &self.nodes;
+        let hash = |index: &Index| {
+            nodes
+                .get(index.0 as usize)
+                .map_or(0, |node| hasher.hash_one((node.parent.0, &*node.name)))
+        };
+        self.by_name.insert_unique(hash(&index), index, hash);
+        let parent = self.parent(index);
+        if let Some(parent) = self.node_mut(parent) {
+            parent.children += 1;
+        }
+    }
+
+    /// Takes a node's name out of the index; the node keeps its children.
+    fn leave_name(&mut self, index: Index) {
+        let Some(node) = self.node(index).filter(|node| node.attached) else {
+            return;
+        };
+        let (parent, hash) = (node.parent, self.hash_name(node.parent, &node.name));
+        if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == index) {
+            entry.remove();
+        }
+        if let Some(node) = self.node_mut(index) {
+            node.attached = false;
+        }
+        if let Some(node) = self.node_mut(parent) {
+            node.children = node.children.saturating_sub(1);
+        }
+        self.free_if_unused(parent);
+    }
+
+    /// Moves a node to another name, whatever is known below it included.
+    pub(super) fn rename(&mut self, index: Index, parent: Index, name: &str) {
+        if index == ROOT || self.is_below(parent, index) {
+            return;
+        }
+        self.pin(parent);
+        self.leave_name(index);
+        if let Some(node) = self.node_mut(index) {
+            (node.parent, node.attached) = (parent, true);
+            node.name = name.into();
+        }
+        self.enter_name(index);
+        self.unpin(parent);
+    }
+
+    /// Notes that a node's name leads to it no longer.
+    pub(super) fn detach(&mut self, index: Index) {
+        if index == ROOT {
+            return;
+        }
+        self.leave_name(index);
+        self.free_if_unused(index);
+    }
+
+    /// Frees a detached node that nothing refers to.
+    fn free_if_unused(&mut self, index: Index) {
+        if index == ROOT {
+            return;
+        }
+        let Some(node) = self.node(index) else { return };
+        if node.attached || node.children > 0 || node.busy > 0 {
+            return;
+        }
+        let hash = self.hasher.hash_one(node.local);
+        if let Ok(entry) = self.by_local.find_entry(hash, |other| *other == index) {
+            entry.remove();
+        }
+        if let Some(node) = self.node_mut(index) {
+            node.free = true;
+            node.name = Box::default();
+        }
+        self.free.push(index);
+    }
+
+    fn is_below(&self, index: Index, ancestor: Index) -> bool {
+        let mut at = index;
+        while at != ROOT {
+            if at == ancestor {
+                return true;
+            }
+            at = self.parent(at);
+        }
+        false
+    }
+
+    /// Forgets one node that was not used lately, when the table is full. Directories with known entries and
+    /// nodes under change stay.
+    fn make_room(&mut self) {
+        if self.len() < self.capacity {
+            return;
+        }
+        for _ in 0..self.nodes.len().saturating_mul(2) {
+            self.hand = (self.hand + 1) % self.nodes.len().max(1);
+            let index = Index(self.hand as u32);
+            let Some(node) = self.node_mut(index) else {
+                continue;
+            };
+            if index == ROOT || node.children > 0 || node.busy > 0 {
+                continue;
+            }
+            if std::mem::take(&mut node.used) {
+                continue;
+            }
+            self.detach(index);
+            return;
+        }
+    }
+
+    /// What the watcher compares with.
+    pub(super) fn known(&self, index: Index) -> Option<Known> {
+        self.node(index).map(|node| Known {
+            stamp: node.stamp,
+            busy: node.busy > 0,
+            kind: node.kind,
+        })
+    }
+
+    /// Notes the state clients have been told of.
+    pub(super) fn set_stamp(&mut self, index: Index, stamp: Stamp) {
+        if let Some(node) = self.node_mut(index) {
+            node.stamp = stamp;
+        }
+    }
+
+    /// A change of our own begins; until it ends the watcher leaves the node alone.
+    pub(super) fn begin_change(&mut self, local: u64) {
+        if let Some(node) = self.find(local).and_then(|index| self.node_mut(index)) {
+            node.busy += 1;
+        }
+    }
+
+    /// A change of our own has ended; `stamp` is the state it left, which its own events announce.
+    pub(super) fn end_change(&mut self, local: u64, stamp: Option<Stamp>) {
+        let Some(index) = self.find(local) else { return };
+        let Some(node) = self.node_mut(index) else { return };
+        node.busy = node.busy.saturating_sub(1);
+        node.stamp = stamp.unwrap_or(node.stamp);
+        self.free_if_unused(index);
+    }
+
+    /// Marks a directory as watched; says whether it was not yet.
+    pub(super) fn watch(&mut self, index: Index) -> bool {
+        self.node_mut(index)
+            .is_some_and(|node| !std::mem::replace(&mut node.watched, true))
+    }
+
+    /// Every directory known, for a rescan.
+    pub(super) fn all(&self) -> impl Iterator<Item = Index> {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| !node.free)
+            .map(|(index, _)| Index(index as u32))
+    }
+}
+
+/// A 47-bit hash of an object, with the mark of hashes. The same in every run.
+fn hashed(object: Object, attempt: u64) -> u64 {
+    let mut state = 0x5370_6964_6572_u64;
+    for part in [object.device, object.inode, attempt] {
+        state = (state ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state ^= state >> 32;
+    }
+    (state & (HASHED - 1)) | HASHED
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn on(device: u64, inode: u64) -> Object {
+        Object { device, inode }
+    }
+
+    fn table() -> Inodes {
+        Inodes::new(on(1, 2), Stamp::default(), CAPACITY)
+    }
+
+    fn enter(inodes: &mut Inodes, parent: Index, name: &str, object: Object) -> Index {
+        inodes
+            .register(object, parent, name, Kind::Directory, Stamp::default())
+            .unwrap()
+    }
+
+    fn path(inodes: &mut Inodes, index: Index) -> Option<String> {
+        inodes.place(index).map(|place| place.path)
+    }
+
+    #[test]
+    fn renaming_a_directory_moves_what_is_below() {
+        let mut t = table();
+        let a = enter(&mut t, ROOT, "a", on(1, 10));
+        let b = enter(&mut t, a, "b", on(1, 11));
+        let c = enter(&mut t, b, "c", on(1, 12));
+        t.rename(a, ROOT, "z");
+        assert_eq!(path(&mut t, c).unwrap(), "z/b/c");
+        assert_eq!(t.child(ROOT, "a"), None);
+        assert_eq!(t.child(ROOT, "z"), Some(a));
+        t.rename(a, c, "under-itself");
+        assert_eq!(path(&mut t, a).unwrap(), "z", "a contradiction changes nothing");
+    }
+
+    #[test]
+    fn equal_numbers_on_two_file_systems_are_two_ids() {
+        let mut t = table();
+        let here = enter(&mut t, ROOT, "here", on(1, 10));
+        let there = enter(&mut t, ROOT, "there", on(9, 10));
+        assert_eq!(t.local(here), 10);
+        assert_ne!(t.local(there), 10);
+        assert_eq!(t.find(t.local(there)), Some(there));
+        let wide = enter(&mut t, ROOT, "wide", on(1, u64::MAX));
+        assert!(t.local(wide) <= InodeId::LOCAL_MASK);
+    }
+
+    #[test]
+    fn a_replaced_name_belongs_to_the_new_object() {
+        let mut t = table();
+        let old = enter(&mut t, ROOT, "f", on(1, 10));
+        let new = enter(&mut t, ROOT, "f", on(1, 11));
+        assert_eq!(t.find(10), None);
+        assert_eq!(path(&mut t, new).unwrap(), "f");
+        assert_eq!(t.len(), 2);
+        assert_eq!(old, new, "the slot is used again");
+    }
+
+    #[test]
+    fn children_of_a_lost_directory_come_back_with_it() {
+        let mut t = table();
+        let a = enter(&mut t, ROOT, "a", on(1, 10));
+        let f = enter(&mut t, a, "f", on(1, 11));
+        t.detach(a);
+        assert_eq!(path(&mut t, f), None);
+        assert_eq!(enter(&mut t, ROOT, "elsewhere", on(1, 10)), a);
+        assert_eq!(path(&mut t, f).unwrap(), "elsewhere/f");
+        t.detach(f);
+        t.detach(a);
+        assert_eq!(t.len(), 1);
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_was_not_used() {
+        let mut t = Inodes::new(on(1, 2), Stamp::default(), 100);
+        let kept = enter(&mut t, ROOT, "kept", on(1, 3));
+        for inode in 10..1_000 {
+            enter(&mut t, ROOT, &format!("f{inode}"), on(1, inode));
+            t.place(kept);
+        }
+        assert!(t.len() <= 100, "{}", t.len());
+        assert_eq!(path(&mut t, kept).unwrap(), "kept");
+        assert_eq!(t.find(10), None);
+    }
+
+    #[test]
+    fn the_root_found_again_keeps_its_id() {
+        let mut t = table();
+        assert_eq!(
+            t.register(on(1, 2), ROOT, "self", Kind::Directory, Stamp::default()),
+            Some(ROOT)
+        );
+        t.replace_root(on(1, 77));
+        assert_eq!((t.root_local(), t.place(ROOT).unwrap().object), (2, on(1, 77)));
+    }
+
+    proptest! {
+        /// Random observations, renames and removals leave every index consistent.
+        #[test]
+        fn indexes_agree(steps in proptest::collection::vec((0..4_u8, 3..30_u64, 0..30_u64, 0..6_u8), 0..200)) {
+            let mut t = Inodes::new(on(1, 2), Stamp::default(), 20);
+            for (what, inode, parent, name) in steps {
+                let parent = t.find(parent).unwrap_or(ROOT);
+                let name = format!("n{name}");
+                match (what, t.find(inode)) {
+                    (0 | 1, _) => { t.register(on(1, inode), parent, &name, Kind::Directory, Stamp::default()); }
+                    (2, Some(index)) => t.rename(index, parent, &name),
+                    (_, Some(index)) => t.detach(index),
+                    _ => {}
+                }
+                let live: Vec<Index> = t.all().collect();
+                prop_assert_eq!(live.len(), t.len());
+                for index in &live {
+                    prop_assert_eq!(t.find(t.local(*index)), Some(*index));
+                    let children = live.iter().filter(|other| {
+                        **other != ROOT && t.node(**other).unwrap().attached && t.parent(**other) == *index
+                    }).count();
+                    prop_assert_eq!(t.node(*index).unwrap().children as usize, children);
+                }
+                prop_assert_eq!(t.by_name.len(), live.iter().filter(|i| **i != ROOT && t.node(**i).unwrap().attached).count());
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Directory listings, page by page (section 8.5).
+//!
+//! A cookie is the number of visible entries before a page, `.` and `..` counted. A page that continues where
+//! another ended takes over its open directory stream, so reading a large directory costs one pass; any other
+//! cookie starts a new pass and skips. Nothing of a directory is kept in memory but a few open streams.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{Dir, FileType, Mode, OFlags};
+use spiderweb_protocol::EntryName;
+use spiderweb_protocol::fs::ListingEncoder;
+
+use super::attr::{self, Object};
+use super::{Directory, LocalSource, RESERVED_NAME, root};
+use crate::{FsError, Patience};
+
+/// Streams kept for pages to come; each is one descriptor and a buffer of 32 KiB.
+const MOST_STREAMS: usize = 32;
+
+/// Directories in the middle of being read, oldest first.
+#[derive(Default)]
+pub(super) struct Pages(Mutex<VecDeque<Stream>>);
+
+struct Stream {
+    directory: Object,
+    /// Entries before the stream's position.
+    position: u64,
+    stream: Dir,
+    /// An entry that was read and did not fit.
+    waiting: Option<Entry>,
+}
+
+struct Entry {
+    name: EntryName,
+    kind: FileType,
+}
+
+impl Pages {
+    /// Fills a page from entry number `cookie` on; says whether the directory ended.
+    pub(super) fn fill(
+        &self,
+        source: &LocalSource,
+        directory: &Directory,
+        cookie: u64,
+        page: &mut ListingEncoder,
+    ) -> Result<bool, FsError> {
+        if page.is_full() {
+            return Ok(false);
+        }
+        if cookie < 2 {
+            source.push_dots(directory, cookie, page)?;
+            if cookie + page.count() < 2 {
+                return Ok(false);
+            }
+        }
+        let object = attr::object(&directory.stat);
+        let mut stream = match self.take(object, cookie) {
+            Some(stream) => stream,
+            None => Stream::open(directory, object)?,
+        };
+        while stream.position < cookie {
+            let Some(entry) = stream.next()? else {
+                return Ok(true);
+            };
+            if source.is_visible(directory, &entry) {
+                stream.position += 1;
+            }
+        }
+        loop {
+            let Some(entry) = stream.next()? else {
+                return Ok(true);
+            };
+            if page.is_full() {
+                stream.waiting = Some(entry);
+                // Entries that follow may all be invisible, but finding that out is the next page's work.
+                if !source.is_visible_next(directory, &mut stream)? {
+                    return Ok(true);
+                }
+                self.keep(stream);
+                return Ok(false);
+            }
+            if source.push_entry(directory, &entry, page)? {
+                stream.position += 1;
+            }
+        }
+    }
+
+    fn take(&self, directory: Object, position: u64) -> Option<Stream> {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = streams
+            .iter()
+            .position(|s| s.directory == directory && s.position == position)?;
+        // The beginning is always read anew.
+        if position <= 2 { None } else { streams.remove(at) }
+    }
+
+    fn keep(&self, stream: Stream) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |s: &Stream| s.directory == stream.directory && s.position == stream.position;
+        streams.retain(|s| !same(s));
+        if streams.len() >= MOST_STREAMS {
+            streams.pop_front();
+        }
+        streams.push_back(stream);
+    }
+}
+
+impl Stream {
+    fn open(directory: &Directory, object: Object) -> Result<Self, FsError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(&directory.file, ".", flags, Mode::empty())?;
+        Ok(Self {
+            directory: object,
+            position: 2,
+            stream: Dir::new(file)?,
+            waiting: None,
+        })
+    }
+
+    /// The next entry whose name could be visible.
+    fn next(&mut self) -> Result<Option<Entry>, FsError> {
+        if let Some(entry) = self.waiting.take() {
+            return Ok(Some(entry));
+        }
+        while let Some(entry) = self.stream.read() {
+            let entry = entry?;
+            // Names that are not UTF-8 cannot be said on the wire and stay out, as do `.` and `..`.
+            let Some(name) = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(|name| EntryName::new(name).ok())
+            else {
+                continue;
+            };
+            if name.as_str() != RESERVED_NAME {
+                return Ok(Some(Entry {
+                    name,
+                    kind: entry.file_type(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl LocalSource {
+    fn push_dots(
+        &self,
+        directory: &Directory,
+        cookie: u64,
+        page: &mut ListingEncoder,
+    ) -> Result<(), FsError> {
+        if cookie == 0 {
+            page.push(".", &self.shared.attr(directory.index, &directory.stat)?);
+        }
+        if page.is_full() {
+            return Ok(());
+        }
+        let parent = self.shared.inodes().parent(directory.index);
+        let stat = self.shared.at(parent, Patience::Blocking, |place| {
+            let file = self
+                .shared
+                .root
+                .open_at(&place.path, root::LOOK, Patience::Blocking)?;
+            Ok(rustix::fs::fstat(&file)?)
+        })?;
+        page.push("..", &self.shared.attr(parent, &stat)?);
+        Ok(())
+    }
+
+    /// Whether an entry is shown, without asking for its attributes where its kind says enough.
+    fn is_visible(&self, directory: &Directory, entry: &Entry) -> bool {
+        match entry.kind {
+            FileType::Symlink | FileType::Unknown => self.entry(directory, entry).is_ok(),
+            _ => true,
+        }
+    }
+
+    /// Whether the stream has an entry left that is shown; it becomes the one that waits.
+    fn is_visible_next(&self, directory: &Directory, stream: &mut Stream) -> Result<bool, FsError> {
+        while let Some(entry) = stream.next()? {
+            if self.is_visible(directory, &entry) {
+                stream.waiting = Some(entry);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn entry(&self, directory: &Directory, entry: &Entry) -> Result<spiderweb_protocol::fs::Attr, FsError> {
+        let stat = root::stat_entry(&directory.file, entry.name.as_str())?;
+        self.entry_attr(directory, &entry.name, &stat)
+    }
+
+    /// Adds an entry; one that vanished, dangles, leads outside or cannot be examined is left out.
+    fn push_entry(
+        &self,
+        directory: &Directory,
+        entry: &Entry,
+        page: &mut ListingEncoder,
+    ) -> Result<bool, FsError> {
+        match self.entry(directory, entry) {
+            Ok(attr) => {
+                page.push(entry.name.as_str(), &attr);
+                Ok(true)
+            }
+            Err(FsError::TooManyOpen) => Err(FsError::TooManyOpen),
+            Err(_) => Ok(false),
+        }
+    }
+}

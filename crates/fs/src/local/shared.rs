@@ -1,0 +1,189 @@
+//! What a local source, its open files and its watcher share.
+
+use std::os::fd::AsFd;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::Stat;
+use spiderweb_protocol::InodeId;
+use spiderweb_protocol::fs::Attr;
+
+use super::attr::{self, Object, Owner, Stamp};
+use super::inodes::{CAPACITY, Index, Inodes, Place};
+use super::root::Root;
+use super::watch::Watches;
+use crate::{FsError, Patience};
+
+/// How often an operation looks again when a rename moved its object under way.
+const RETRIES: u32 = 8;
+
+pub(super) struct Shared {
+    pub(super) root: Root,
+    pub(super) owner: Owner,
+    /// Position of the export, part of every id.
+    export: usize,
+    inodes: Mutex<Inodes>,
+    renames: Mutex<Renames>,
+    rename_done: Condvar,
+    pub(super) watches: Watches,
+}
+
+/// Renames of our own. While one runs, what a path means and what the table says may differ.
+#[derive(Default)]
+struct Renames {
+    running: u32,
+    finished: u64,
+}
+
+impl Shared {
+    pub(super) fn new(root: Root, export: usize) -> Result<Self, FsError> {
+        let stat = rustix::fs::fstat(&*root.directory())?;
+        Ok(Self {
+            root,
+            owner: Owner::of_this_process(),
+            export,
+            inodes: Mutex::new(Inodes::new(attr::object(&stat), attr::stamp(&stat), CAPACITY)),
+            renames: Mutex::default(),
+            rename_done: Condvar::new(),
+            watches: Watches::default(),
+        })
+    }
+
+    pub(super) fn inodes(&self) -> MutexGuard<'_, Inodes> {
+        // The table is consistent after each of its methods.
+        self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn answers_at_once(&self) -> bool {
+        self.root.answers_at_once()
+    }
+
+    pub(super) fn id(&self, local: u64) -> Result<InodeId, FsError> {
+        InodeId::compose(self.export, local).ok_or(FsError::NotFound)
+    }
+
+    pub(super) fn attr(&self, index: Index, stat: &Stat) -> Result<Attr, FsError> {
+        let id = self.id(self.inodes().local(index))?;
+        Ok(attr::attr(id, stat, self.owner))
+    }
+
+    pub(super) fn index(&self, id: InodeId) -> Result<Index, FsError> {
+        self.inodes().find(id.local()).ok_or(FsError::NotFound)
+    }
+
+    fn place(&self, index: Index) -> Result<Place, FsError> {
+        self.inodes().place(index).ok_or(FsError::NotFound)
+    }
+
+    /// Makes sure that a directory is watched before anybody learns what is in it.
+    pub(super) fn watch(&self, index: Index, directory: impl AsFd) {
+        let mut inodes = self.inodes();
+        if inodes.watch(index) {
+            let local = inodes.local(index);
+            drop(inodes);
+            self.watches.add(directory, local);
+        }
+    }
+
+    /// Runs `operation` on the place of an object. Looks again when the object was not there because one of our
+    /// own renames was moving it.
+    pub(super) fn at<T>(
+        &self,
+        index: Index,
+        patience: Patience,
+        mut operation: impl FnMut(&Place) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        let mut attempt = 0;
+        loop {
+            let seen = self.finished_renames();
+            let result = self.place(index).and_then(|place| operation(&place));
+            let gone = matches!(result, Err(FsError::NotFound | FsError::NotADirectory));
+            if !gone || attempt == RETRIES || !self.renamed_since(seen, patience)? {
+                if gone && index == Index::ROOT && attempt == 0 && self.find_root_again()? {
+                    attempt += 1;
+                    continue;
+                }
+                return result;
+            }
+            attempt += 1;
+        }
+    }
+
+    fn finished_renames(&self) -> u64 {
+        self.renames
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .finished
+    }
+
+    /// Whether a rename ended since `seen`, after waiting for those that run.
+    fn renamed_since(&self, seen: u64, patience: Patience) -> Result<bool, FsError> {
+        let renames = self.renames.lock().unwrap_or_else(PoisonError::into_inner);
+        if renames.running > 0 && patience == Patience::Immediate {
+            return Err(FsError::NotNow);
+        }
+        let renames = self
+            .rename_done
+            .wait_while(renames, |renames| renames.running > 0 && renames.finished == seen)
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(renames.finished != seen)
+    }
+
+    /// Runs a rename: the system call and the table's change count as one for [`at`](Self::at).
+    pub(super) fn renaming<T>(&self, rename: impl FnOnce() -> Result<T, FsError>) -> Result<T, FsError> {
+        self.renames
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .running += 1;
+        let result = rename();
+        let mut renames = self.renames.lock().unwrap_or_else(PoisonError::into_inner);
+        renames.running -= 1;
+        renames.finished += 1;
+        drop(renames);
+        self.rename_done.notify_all();
+        result
+    }
+
+    /// Opens the export's path again when its directory was removed and made anew; its id stays.
+    fn find_root_again(&self) -> Result<bool, FsError> {
+        let Some(stat) = self.root.reopen()? else {
+            return Ok(false);
+        };
+        self.inodes().replace_root(attr::object(&stat));
+        Ok(true)
+    }
+
+    /// Checks that what was opened is the object the id is bound to; forgets the place when it is not.
+    pub(super) fn verify(&self, index: Index, expected: Object, stat: &Stat) -> Result<(), FsError> {
+        if attr::object(stat) == expected && !attr::is_gone(stat) {
+            return Ok(());
+        }
+        let mut inodes = self.inodes();
+        // Only if nobody has meanwhile found it elsewhere.
+        if inodes.place(index).is_some_and(|place| place.object == expected) && self.renames_are_quiet() {
+            inodes.detach(index);
+        }
+        Err(FsError::NotFound)
+    }
+
+    fn renames_are_quiet(&self) -> bool {
+        self.renames
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .running
+            == 0
+    }
+
+    /// Runs a change of one object. Until it ends the watcher leaves the object alone; the state it leaves is
+    /// noted, so that the watcher does not announce it a second time.
+    pub(super) fn change<T>(
+        &self,
+        local: u64,
+        change: impl FnOnce() -> Result<(T, Stamp), FsError>,
+    ) -> Result<T, FsError> {
+        self.inodes().begin_change(local);
+        let result = change();
+        self.inodes()
+            .end_change(local, result.as_ref().ok().map(|(_, stamp)| *stamp));
+        result.map(|(value, _)| value)
+    }
+}

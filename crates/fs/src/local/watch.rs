@@ -1,0 +1,62 @@
+//! Changes made behind our back (section 10.3).
+//!
+//! A directory is watched from the moment before a client first learns of something in it; nobody else can have
+//! anything cached about it. So there is no walk at start, nothing is polled, and what nobody asked for costs
+//! nothing. On Linux the kernel's own events are used directly: a watch belongs to a directory, not to a path, so
+//! it is set on the very descriptor the directory was opened with and stays right when directories move.
+//!
+//! ```text
+//! inotify ──► dirty (directory, name) ──after DEBOUNCE──► compare with what clients were told ──► news
+//!    └─ queue overflowed ──► compare everything known
+//! ```
+//!
+//! What our own requests change is announced by them; they leave the state they made in the table, so that the
+//! comparison finds nothing new.
+
+mod changes;
+#[cfg(target_os = "linux")]
+mod inotify;
+
+use std::sync::Arc;
+
+#[cfg(target_os = "linux")]
+pub(super) use self::inotify::Watches;
+use super::LocalSource;
+use crate::Invalidations;
+
+/// Watches the folders of a node. Dropping it ends the watching.
+pub struct Watcher {
+    #[cfg(target_os = "linux")]
+    _thread: inotify::Thread,
+}
+
+impl Watcher {
+    /// Starts to watch what clients of these sources know, and publishes what changes. `None` where this system
+    /// or its limits do not allow it; clients then see changes when their caches expire.
+    #[cfg(target_os = "linux")]
+    pub fn start(sources: Vec<Arc<LocalSource>>, news: Arc<Invalidations>) -> Option<Self> {
+        let shared = sources.iter().map(|source| source.shared.clone()).collect();
+        match inotify::Thread::start(shared, news) {
+            Ok(thread) => {
+                tracing::info!("fs watcher backend active: inotify");
+                Some(Self { _thread: thread })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "changes made by other programs will not be announced");
+                None
+            }
+        }
+    }
+
+    /// See the version for Linux.
+    #[cfg(not(target_os = "linux"))]
+    pub fn start(_sources: Vec<Arc<LocalSource>>, _news: Arc<Invalidations>) -> Option<Self> {
+        tracing::warn!("changes made by other programs will not be announced on this system");
+        None
+    }
+}
+
+/// Where directories cannot be watched.
+#[cfg(not(target_os = "linux"))]
+#[derive(Default)]
+pub(super) struct Watches;

@@ -1,0 +1,229 @@
+//! The kernel's change events on Linux.
+
+use std::collections::{HashMap, HashSet};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use spiderweb_protocol::EntryName;
+
+use super::super::RESERVED_NAME;
+use super::super::shared::Shared;
+use super::changes::{self, Dirty, Findings};
+use crate::Invalidations;
+
+/// Changes that follow each other this closely are looked at together: a program that writes a file in many
+/// steps causes one event, and what it replaces is seen when it is complete.
+const DEBOUNCE: Duration = Duration::from_millis(15);
+
+/// What a directory is watched for. Reading is no change.
+const CHANGES: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR)
+    .union(WatchFlags::EXCL_UNLINK);
+
+/// The watched directories of one source.
+pub(in crate::local) struct Watches {
+    /// `None` when the system gives no further instance.
+    inotify: Option<OwnedFd>,
+    /// Ids of the watched directories, by watch descriptor.
+    directories: Mutex<HashMap<i32, u64>>,
+    complained: AtomicBool,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
+        Self {
+            inotify: inotify.ok(),
+            directories: Mutex::default(),
+            complained: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Watches {
+    fn directories(&self) -> MutexGuard<'_, HashMap<i32, u64>> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches the directory behind a descriptor. Where the system refuses, its changes go unannounced.
+    pub(in crate::local) fn add(&self, directory: impl AsFd, local: u64) {
+        let Some(inotify) = &self.inotify else { return };
+        // The descriptor itself, not the path it was opened with: nothing can come in between.
+        let path = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
+        match inotify::add_watch(inotify, path, CHANGES) {
+            Ok(watch) => {
+                self.directories().insert(watch, local);
+            }
+            Err(errno) => {
+                if !self.complained.swap(true, Ordering::Relaxed) {
+                    let hint = if errno == Errno::NOSPC {
+                        "; raise fs.inotify.max_user_watches"
+                    } else {
+                        ""
+                    };
+                    tracing::warn!(
+                        "some folders cannot be watched: {errno}{hint}; changes in them made by other programs will not be announced"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Reads what the kernel has to say. `true`: its queue overflowed and events were lost.
+    fn read(&self, shared: &Shared, dirty: &mut HashSet<Dirty>) -> bool {
+        let Some(inotify) = &self.inotify else {
+            return false;
+        };
+        let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
+        let mut reader = Reader::new(inotify, &mut buffer);
+        let mut overflowed = false;
+        // Ends with `WOULDBLOCK` once everything is read.
+        while let Ok(event) = reader.next() {
+            let flags = event.events();
+            if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+                overflowed = true;
+                continue;
+            }
+            if flags.contains(ReadFlags::IGNORED) {
+                self.directories().remove(&event.wd());
+                continue;
+            }
+            let Some(directory) = self.directories().get(&event.wd()).copied() else {
+                continue;
+            };
+            if shared.inodes().find(directory).is_none() {
+                // Forgotten meanwhile; the kernel answers with `IGNORED`.
+                let _ = inotify::remove_watch(inotify, event.wd());
+                continue;
+            }
+            let name = match event.file_name() {
+                None => None,
+                Some(name) => match name.to_str() {
+                    Ok(name) if EntryName::is_valid(name.as_bytes()) && name != RESERVED_NAME => {
+                        Some(name.into())
+                    }
+                    // Invisible: not even its directory seems to change.
+                    _ => continue,
+                },
+            };
+            dirty.insert(Dirty { directory, name });
+        }
+        overflowed
+    }
+}
+
+/// The thread that waits for events of all sources.
+pub(super) struct Thread {
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    pub(super) fn start(sources: Vec<Arc<Shared>>, news: Arc<Invalidations>) -> std::io::Result<Self> {
+        if sources.iter().any(|source| source.watches.inotify.is_none()) {
+            return Err(std::io::Error::other(
+                "the system gives no inotify instance; raise fs.inotify.max_user_instances",
+            ));
+        }
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || {
+                run(&sources, &news, &stopped);
+            })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Writing to an event counter does not fail, and a thread that cannot be told would hang below.
+        if rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).is_ok() {
+            if let Some(thread) = self.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// One source's events on their way.
+#[derive(Default)]
+struct Pending {
+    dirty: HashSet<Dirty>,
+    overflowed: bool,
+}
+
+fn run(sources: &[Arc<Shared>], news: &Invalidations, stop: &OwnedFd) {
+    let mut pending: Vec<Pending> = sources.iter().map(|_| Pending::default()).collect();
+    // When to look, once something is dirty.
+    let mut due: Option<Instant> = None;
+    loop {
+        if wait(sources, stop, due) {
+            return;
+        }
+        for (source, pending) in sources.iter().zip(&mut pending) {
+            pending.overflowed |= source.watches.read(source, &mut pending.dirty);
+        }
+        let anything = pending
+            .iter()
+            .any(|pending| pending.overflowed || !pending.dirty.is_empty());
+        let now = Instant::now();
+        match due {
+            None if anything => due = Some(now + DEBOUNCE),
+            Some(at) if now >= at => {
+                let mut again = false;
+                for (source, pending) in sources.iter().zip(&mut pending) {
+                    let findings = look(source, pending);
+                    news.publish(&findings.events(source), None);
+                    pending.dirty = findings.busy;
+                    again |= !pending.dirty.is_empty();
+                }
+                due = again.then(|| Instant::now() + DEBOUNCE);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn look(source: &Shared, pending: &mut Pending) -> Findings {
+    let dirty = std::mem::take(&mut pending.dirty);
+    if std::mem::take(&mut pending.overflowed) {
+        tracing::warn!("more changes than the system keeps; comparing everything that clients know");
+        return changes::compare_all(source);
+    }
+    changes::compare(source, dirty)
+}
+
+/// Waits for events or until `due`; while something is due, further events wait in the kernel. `true`: stop.
+fn wait(sources: &[Arc<Shared>], stop: &OwnedFd, due: Option<Instant>) -> bool {
+    let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
+    let timeout = due.map(|at| at.saturating_duration_since(Instant::now()));
+    if timeout.is_none() {
+        let inotify = sources
+            .iter()
+            .filter_map(|source| source.watches.inotify.as_ref());
+        fds.extend(inotify.map(|inotify| PollFd::new(inotify, PollFlags::IN)));
+    }
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    // An interrupted wait is a short one.
+    let _ = poll(&mut fds, timeout.as_ref());
+    fds.first()
+        .is_some_and(|stop| stop.revents().contains(PollFlags::IN))
+}

@@ -1,0 +1,71 @@
+//! What a node is started with. Values are checked where they are made, so nothing here can be half right.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spiderweb_protocol::Secret;
+
+/// A node's configuration.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The folders to serve, in the order clients see them.
+    pub exports: Vec<ExportConfig>,
+    /// The exports are the default one, because none was asked for.
+    pub default_export: bool,
+    /// What clients must say in hello. `None`: everybody who reaches the address is let in.
+    pub token: Option<Secret>,
+    /// Bounds on what peers may cost.
+    pub limits: Limits,
+}
+
+/// A folder to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportConfig {
+    /// Name, unique within the node and not empty.
+    pub name: String,
+    /// The folder; may be relative or a link.
+    pub path: PathBuf,
+    /// What clients are shown as description.
+    pub description: String,
+    /// Refuse changes.
+    pub read_only: bool,
+}
+
+/// Bounds on what peers may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time, those in their upgrade included. Further ones are answered with 503.
+    pub connections: usize,
+    /// Open handles of the whole node; one session may own a quarter.
+    pub handles: usize,
+    /// Time from the upgrade to an accepted hello.
+    pub hello: Duration,
+    /// How long a peer may leave replies unread, without taking a single byte, before it is dropped. Longer than
+    /// original clients are known to pause (section 14.4).
+    pub unread: Duration,
+    /// Threads beyond the one that every session may use, for overtaking requests that wait for a disk.
+    pub extra_runners: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            handles: 16_384,
+            hello: Duration::from_secs(30),
+            unread: Duration::from_secs(600),
+            extra_runners: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// Blocking threads a runtime needs so that no session ever waits for another's disk: one for each
+    /// connection, the extra ones, and a few for the node itself. They are started on demand.
+    pub fn blocking_threads(&self) -> usize {
+        self.connections + self.extra_runners + 16
+    }
+}

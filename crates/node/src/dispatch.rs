@@ -1,0 +1,444 @@
+//! From a request to the operation that answers it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::smallvec;
+use spiderweb_fs::{
+    Events, Export, ExportTable, FsError, HandleTable, Invalidations, OpenHandle, Patience, SessionId,
+};
+use spiderweb_protocol::fs::{
+    Change, Event, HelloReply, ListingEncoder, LockKind, Op, OpenFlags, Opened, Reply, Request,
+};
+use spiderweb_protocol::limits::{MAX_READ, MAX_WRITE};
+use spiderweb_protocol::{Base64Text, EntryName, HandleId, InodeId, Secret};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::config::Limits;
+use crate::tasks::Tasks;
+
+/// Everything the sessions of a node share.
+pub(crate) struct Service {
+    exports: ExportTable,
+    pub(crate) handles: HandleTable,
+    pub(crate) news: Arc<Invalidations>,
+    pub(crate) hello: Arc<HelloReply>,
+    pub(crate) token: Option<Secret>,
+    pub(crate) limits: Limits,
+    /// Permits for threads beyond each session's own.
+    pub(crate) extra_runners: Arc<Semaphore>,
+    lock_released: Notify,
+    pub(crate) tasks: Tasks,
+}
+
+/// What came of a request.
+pub(crate) struct Outcome {
+    pub(crate) result: Result<Reply, FsError>,
+    /// What everybody is told, the asking session first.
+    pub(crate) events: Events,
+}
+
+impl Outcome {
+    fn quiet(result: Result<Reply, FsError>) -> Self {
+        Self {
+            result,
+            events: Events::new(),
+        }
+    }
+
+    fn changed<T>(result: Result<T, FsError>, tell: impl FnOnce(T) -> (Reply, Events)) -> Self {
+        match result.map(tell) {
+            Ok((reply, events)) => Self {
+                result: Ok(reply),
+                events,
+            },
+            Err(error) => Self::quiet(Err(error)),
+        }
+    }
+}
+
+fn inode(id: InodeId, change: Change) -> Event {
+    Event::Inode {
+        id,
+        change,
+        generation: None,
+    }
+}
+
+fn entries(id: InodeId) -> Event {
+    Event::Directory { id }
+}
+
+impl Service {
+    pub(crate) fn new(
+        exports: ExportTable,
+        news: Arc<Invalidations>,
+        token: Option<Secret>,
+        limits: Limits,
+        tasks: Tasks,
+    ) -> Self {
+        let hello = HelloReply {
+            name: "spiderweb-fs-node".into(),
+            os: std::env::consts::OS.into(),
+            ver: "0.1.0".into(),
+            caps: exports.caps(),
+        };
+        Self {
+            exports,
+            handles: HandleTable::new(limits.handles, Instant::now()),
+            news,
+            hello: Arc::new(hello),
+            token,
+            limits,
+            extra_runners: Arc::new(Semaphore::new(limits.extra_runners)),
+            lock_released: Notify::new(),
+            tasks,
+        }
+    }
+
+    /// Refuses what the export behind an id can never do, before any argument is looked at (section 8).
+    pub(crate) fn check_capability(&self, op: Op, node: Option<InodeId>) -> Result<(), FsError> {
+        let needs: fn(&spiderweb_protocol::fs::ExportCaps) -> bool = match op {
+            Op::Symlink => |caps| caps.symlink,
+            Op::Setxattr | Op::Getxattr | Op::Listxattr | Op::Removexattr => |caps| caps.xattr,
+            _ => return Ok(()),
+        };
+        match node.and_then(|id| self.exports.of(id).ok()) {
+            Some(export) if !needs(&export.source().caps()) => Err(FsError::NotImplemented),
+            _ => Ok(()),
+        }
+    }
+
+    /// Carries out one request. With [`Patience::Immediate`] nothing waits for a disk, and
+    /// [`FsError::NotNow`] means that nothing was done.
+    pub(crate) fn perform(&self, request: &Request, session: SessionId, patience: Patience) -> Outcome {
+        match request {
+            Request::Exports => Outcome::quiet(Ok(Reply::Exports(self.exports.announced().clone()))),
+            Request::Getattr { id } => Outcome::quiet(
+                self.exports
+                    .of(*id)
+                    .and_then(|e| e.source().getattr(*id, patience))
+                    .map(Reply::Attr),
+            ),
+            Request::Lookup { parent, name } => Outcome::quiet(
+                self.exports
+                    .of(*parent)
+                    .and_then(|e| e.source().lookup(*parent, name, patience))
+                    .map(Reply::Attr),
+            ),
+            Request::Read { handle, offset, len } => {
+                Outcome::quiet(self.read(*handle, *offset, *len, session, patience))
+            }
+            Request::Open { id, flags } if !flags.truncates() => {
+                Outcome::quiet(self.open(*id, *flags, session, patience))
+            }
+            Request::Close { handle } => Outcome::quiet(self.close(*handle, session, patience)),
+            _ if patience == Patience::Immediate => Outcome::quiet(Err(FsError::NotNow)),
+            Request::Statfs { id } => Outcome::quiet(
+                self.exports
+                    .of(*id)
+                    .and_then(|e| e.source().statfs(*id))
+                    .map(Reply::Statfs),
+            ),
+            Request::Readdirp { dir, cookie, max } => Outcome::quiet(self.list(*dir, *cookie, *max)),
+            Request::Open { id, flags } => {
+                Outcome::changed(self.open(*id, *flags, session, patience), |reply| {
+                    (reply, smallvec![inode(*id, Change::All)])
+                })
+            }
+            Request::Write { handle, offset, data } => self.write(*handle, *offset, data, session),
+            Request::Lock { handle, kind, .. } => Outcome::quiet(self.lock(*handle, *kind, session)),
+            Request::Getxattr { id, name } => Outcome::quiet(
+                self.exports
+                    .of(*id)
+                    .and_then(|e| e.source().xattr(*id, name))
+                    .map(Reply::XattrValue),
+            ),
+            Request::Listxattr { id } => Outcome::quiet(
+                self.exports
+                    .of(*id)
+                    .and_then(|e| e.source().xattrs(*id))
+                    .map(Reply::XattrNames),
+            ),
+            _ => self.change(request, session),
+        }
+    }
+
+    /// The export behind an id, for a change: the id must exist, then the export must allow it (section 8).
+    fn writable(&self, id: InodeId) -> Result<&Export, FsError> {
+        let export = self.exports.of(id)?;
+        if export.is_read_only() {
+            export.source().exists(id)?;
+        }
+        export.check_writable()?;
+        Ok(export)
+    }
+
+    fn change(&self, request: &Request, session: SessionId) -> Outcome {
+        match request {
+            Request::Create {
+                parent,
+                name,
+                mode,
+                flags,
+            } => Outcome::changed(self.create(*parent, name, *mode, *flags, session), |created| {
+                let Created {
+                    reply,
+                    id,
+                    generation,
+                } = created;
+                let new = Event::Inode {
+                    id,
+                    change: Change::All,
+                    generation: Some(generation),
+                };
+                (reply, smallvec![entries(*parent), new])
+            }),
+            Request::Truncate { id, size } => {
+                let result = self.writable(*id).and_then(|e| e.source().truncate(*id, *size));
+                Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::All)]))
+            }
+            Request::Unlink { parent, name } => {
+                self.change_entries(*parent, |e| e.source().unlink(*parent, name))
+            }
+            Request::Mkdir { parent, name } => {
+                self.change_entries(*parent, |e| e.source().mkdir(*parent, name))
+            }
+            Request::Rmdir { parent, name } => {
+                self.change_entries(*parent, |e| e.source().rmdir(*parent, name))
+            }
+            Request::Symlink { parent, name, target } => {
+                self.change_entries(*parent, |e| e.source().symlink(*parent, name, target))
+            }
+            Request::Rename {
+                old_parent,
+                old_name,
+                new_parent,
+                new_name,
+            } => {
+                let result = self.rename(*old_parent, old_name, *new_parent, new_name);
+                Outcome::changed(result, |moved| {
+                    let mut events: Events = smallvec![entries(*old_parent)];
+                    if old_parent != new_parent {
+                        events.push(entries(*new_parent));
+                    }
+                    events.push(inode(moved, Change::All));
+                    (Reply::Done, events)
+                })
+            }
+            Request::Setxattr {
+                id,
+                name,
+                value,
+                flags,
+            } => {
+                let result = self.writable(*id).and_then(|e| {
+                    let source = e.source();
+                    source.exists(*id)?;
+                    let value = value.decode().map_err(|_| FsError::InvalidBase64)?;
+                    source.set_xattr(*id, name, &value, *flags)
+                });
+                Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::Attr)]))
+            }
+            Request::Removexattr { id, name } => {
+                let result = self
+                    .writable(*id)
+                    .and_then(|e| e.source().remove_xattr(*id, name));
+                Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::Attr)]))
+            }
+            // Everything else was answered by `perform`.
+            _ => Outcome::quiet(Err(FsError::NotImplemented)),
+        }
+    }
+
+    fn change_entries(
+        &self,
+        parent: InodeId,
+        change: impl FnOnce(&Export) -> Result<(), FsError>,
+    ) -> Outcome {
+        let result = self.writable(parent).and_then(change);
+        Outcome::changed(result, |()| (Reply::Done, smallvec![entries(parent)]))
+    }
+
+    fn handle(&self, id: HandleId, session: SessionId) -> Result<Arc<OpenHandle>, FsError> {
+        self.handles.get(id, session, Instant::now())
+    }
+
+    fn read(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        len: u32,
+        session: SessionId,
+        patience: Patience,
+    ) -> Result<Reply, FsError> {
+        let handle = self.handle(handle, session)?;
+        let len = len.min(MAX_READ) as usize;
+        let bytes = handle.reader()?.read(offset, len, patience)?;
+        Ok(Reply::Data {
+            eof: bytes.len() < len,
+            bytes,
+        })
+    }
+
+    fn write(&self, handle: HandleId, offset: u64, data: &Base64Text, session: SessionId) -> Outcome {
+        let result = self.handle(handle, session).and_then(|handle| {
+            let file = handle.writer()?;
+            if data.decoded_bound() > MAX_WRITE + 3 {
+                // Too large whatever it decodes to; but nonsense is called nonsense first.
+                data.decode().map_err(|_| FsError::InvalidBase64)?;
+                return Err(FsError::WriteTooLarge);
+            }
+            let bytes = data.decode().map_err(|_| FsError::InvalidBase64)?;
+            if bytes.len() > MAX_WRITE {
+                return Err(FsError::WriteTooLarge);
+            }
+            file.write(offset, &bytes)?;
+            Ok((handle.inode(), bytes.len()))
+        });
+        Outcome::changed(result, |(id, count)| {
+            (Reply::Written(count), smallvec![inode(id, Change::Data)])
+        })
+    }
+
+    fn open(
+        &self,
+        id: InodeId,
+        flags: OpenFlags,
+        session: SessionId,
+        patience: Patience,
+    ) -> Result<Reply, FsError> {
+        let export = if flags.writes() {
+            if patience == Patience::Immediate {
+                return Err(FsError::NotNow);
+            }
+            self.writable(id)?
+        } else {
+            self.exports.of(id)?
+        };
+        let opened = export.source().open(id, flags, patience)?;
+        let access = (flags.reads(), flags.writes());
+        let generation = opened.attr.generation;
+        let handle = self
+            .handles
+            .insert(opened.file, id, access, session, Instant::now())?;
+        Ok(Reply::Opened(Opened {
+            handle,
+            readable: access.0,
+            writable: access.1,
+            generation,
+        }))
+    }
+
+    fn create(
+        &self,
+        parent: InodeId,
+        name: &EntryName,
+        mode: u32,
+        flags: OpenFlags,
+        session: SessionId,
+    ) -> Result<Created, FsError> {
+        let opened = self
+            .writable(parent)?
+            .source()
+            .create(parent, name, mode, flags)?;
+        let id = InodeId::new(opened.attr.id).ok_or(FsError::NotFound)?;
+        let access = (flags.reads(), true);
+        let handle = self
+            .handles
+            .insert(opened.file, id, access, session, Instant::now())?;
+        let generation = opened.attr.generation;
+        Ok(Created {
+            reply: Reply::Created {
+                attr: opened.attr,
+                handle,
+            },
+            id,
+            generation,
+        })
+    }
+
+    fn close(&self, handle: HandleId, session: SessionId, patience: Patience) -> Result<Reply, FsError> {
+        let open = self.handle(handle, session)?;
+        if patience == Patience::Immediate && !open.file().closes_at_once() {
+            return Err(FsError::NotNow);
+        }
+        drop(open);
+        let open = self.handles.close(handle)?;
+        if open.is_locked() {
+            // Another request may still hold the file; the lock must be free when the client reads the reply.
+            let _ = open.file().lock(LockKind::Unlock);
+        }
+        drop(open);
+        self.wake_lock_waiters();
+        Ok(Reply::Done)
+    }
+
+    /// Tries to take or give back a lock. Waiting for one is the session's business.
+    pub(crate) fn lock(
+        &self,
+        handle: HandleId,
+        kind: LockKind,
+        session: SessionId,
+    ) -> Result<Reply, FsError> {
+        let handle = self.handle(handle, session)?;
+        let export = self.exports.of(handle.inode())?;
+        if !export.source().caps().locks {
+            return Err(FsError::NotImplemented);
+        }
+        handle.file().lock(kind)?;
+        handle.set_locked(kind != LockKind::Unlock);
+        if handle.is_closed() {
+            // Closed while it waited: nobody could give this lock back any more.
+            let _ = handle.file().lock(LockKind::Unlock);
+            return Err(FsError::UnknownHandle);
+        }
+        // A conversion from exclusive to shared lets others in as well.
+        if kind != LockKind::Exclusive {
+            self.wake_lock_waiters();
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Resolves when a lock may have become free.
+    pub(crate) fn lock_released(&self) -> tokio::sync::futures::Notified<'_> {
+        self.lock_released.notified()
+    }
+
+    pub(crate) fn wake_lock_waiters(&self) {
+        self.lock_released.notify_waiters();
+    }
+
+    fn list(&self, dir: InodeId, cookie: u64, max: u32) -> Result<Reply, FsError> {
+        let mut page = ListingEncoder::new(cookie, max);
+        let (eof, generation) = self.exports.of(dir)?.source().list(dir, cookie, &mut page)?;
+        Ok(Reply::Listing(page.finish(eof, generation)))
+    }
+
+    fn rename(
+        &self,
+        old_parent: InodeId,
+        old_name: &EntryName,
+        new_parent: InodeId,
+        new_name: &EntryName,
+    ) -> Result<InodeId, FsError> {
+        let (from, to) = (self.exports.of(old_parent)?, self.exports.of(new_parent)?);
+        if !std::ptr::eq(from, to) {
+            from.source().exists(old_parent)?;
+            to.source().exists(new_parent)?;
+            return Err(FsError::CrossExport);
+        }
+        if from.is_read_only() {
+            from.source().exists(old_parent)?;
+            from.source().exists(new_parent)?;
+        }
+        from.check_writable()?;
+        from.source().rename(old_parent, old_name, new_parent, new_name)
+    }
+}
+
+struct Created {
+    reply: Reply,
+    id: InodeId,
+    generation: u64,
+}

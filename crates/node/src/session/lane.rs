@@ -1,0 +1,344 @@
+//! Requests of one session that may wait for a disk, and the threads that carry them out.
+//!
+//! Requests run in their order, on one *runner*: a thread of the blocking pool that works through the queue and
+//! leaves when it is empty. One hop to another thread thus serves everything that came meanwhile. When a request
+//! stands still for [`OVERTAKE_AFTER`], the session starts further runners, which take the requests whose order
+//! against those before them cannot be told ([`Footprint`]).
+//!
+//! Every session may always have one runner: the pool has as many threads as there may be connections. The
+//! others come from a budget of the node. So a client whose disk hangs waits alone.
+//!
+//! Bounds: a session takes no further requests from its socket while [`MOST_WAITING`] requests or
+//! [`MOST_WAITING_BYTES`] of them wait; runners pause while [`MOST_UNREAD`] bytes of replies wait for the peer.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use spiderweb_fs::{FsError, Patience, SessionId};
+use spiderweb_protocol::Tag;
+use spiderweb_protocol::fs::Request;
+use spiderweb_transport::{Frame, Masking};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::footprint::Footprint;
+use super::{event_frame, locks, reply_frame};
+use crate::dispatch::{Outcome, Service};
+
+/// How long a request may stand still before others pass it.
+pub(super) const OVERTAKE_AFTER: Duration = Duration::from_millis(2);
+
+/// Requests that wait in one session, running ones not counted.
+const MOST_WAITING: usize = 128;
+
+/// Bytes of waiting requests in one session: file data, mostly.
+const MOST_WAITING_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of finished replies that wait for a peer before its requests pause.
+pub(super) const MOST_UNREAD: usize = 8 * 1024 * 1024;
+
+/// Runners of one session at a time.
+const MOST_RUNNERS: usize = 8;
+
+/// A request on its way.
+struct Job {
+    number: u64,
+    footprint: Footprint,
+    request: Request,
+    tag: Tag,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    waiting_bytes: usize,
+    running: Vec<(u64, Footprint)>,
+    runners: usize,
+    next_number: u64,
+    /// Requests ever finished: stands still when a disk does.
+    finished: u64,
+    /// Some request stood still, and since then the lane was never empty.
+    stalled: bool,
+    /// Frames for the peer, in the order in which they came about.
+    frames: Vec<Frame>,
+    frame_bytes: usize,
+    /// Bytes the socket has not sent yet, as of the session's last look.
+    unsent_bytes: usize,
+    /// Requests that wait for a lock.
+    lock_waits: usize,
+    waker: Option<Waker>,
+    /// The session is over: what is still finished has nobody to go to.
+    closed: bool,
+}
+
+/// The queue of one session, shared by its task and its runners.
+pub(super) struct Lane {
+    pub(super) service: Arc<Service>,
+    pub(super) session: SessionId,
+    pub(super) masking: Masking,
+    state: Mutex<State>,
+}
+
+/// What the session has to know before it waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Progress {
+    pub(super) finished: u64,
+    /// Requests wait that no runner has taken.
+    pub(super) waiting: bool,
+    /// Nothing waits, runs or waits for a lock.
+    pub(super) idle: bool,
+    /// No further request may be added now.
+    pub(super) full: bool,
+}
+
+impl Lane {
+    pub(super) fn new(service: Arc<Service>, session: SessionId, masking: Masking) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            session,
+            masking,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every section below leaves the state consistent even if a later one panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a request may be answered by the session itself, without changing an order that shows.
+    pub(super) fn may_answer_now(&self, footprint: &Footprint) -> bool {
+        let state = self.state();
+        if state.waiting.is_empty() && state.running.is_empty() {
+            return state.frames.is_empty();
+        }
+        state.stalled
+            && state.frames.is_empty()
+            && !state
+                .running
+                .iter()
+                .any(|(_, running)| running.conflicts(footprint))
+            && !state.waiting.iter().any(|job| job.footprint.conflicts(footprint))
+    }
+
+    /// Adds a request; `bytes` is what it keeps in memory.
+    pub(super) fn push(self: &Arc<Self>, request: Request, footprint: Footprint, tag: Tag, bytes: usize) {
+        let mut state = self.state();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.waiting_bytes += bytes;
+        state.waiting.push_back(Job {
+            number,
+            footprint,
+            request,
+            tag,
+            bytes,
+        });
+    }
+
+    /// Starts the session's own runner if there is work and none runs.
+    pub(super) fn ensure_runner(self: &Arc<Self>, unsent_bytes: usize) {
+        let mut state = self.state();
+        state.unsent_bytes = unsent_bytes;
+        if state.runners == 0 && !state.waiting.is_empty() && !state.is_congested() {
+            state.runners = 1;
+            drop(state);
+            self.start_runner(None);
+        }
+    }
+
+    /// Nothing was finished for [`OVERTAKE_AFTER`]: starts one more runner, if it would find work.
+    pub(super) fn overtake(self: &Arc<Self>) {
+        let mut state = self.state();
+        if state.running.is_empty() {
+            return;
+        }
+        state.stalled = true;
+        if state.runners >= MOST_RUNNERS || state.is_congested() || state.eligible().is_none() {
+            return;
+        }
+        let Ok(permit) = self.service.extra_runners.clone().try_acquire_owned() else {
+            return;
+        };
+        state.runners += 1;
+        drop(state);
+        self.start_runner(Some(permit));
+    }
+
+    fn start_runner(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) {
+        let lane = self.clone();
+        self.service.tasks.spawn_blocking(move || {
+            while let Some(job) = lane.take() {
+                lane.carry_out(job);
+            }
+            drop(permit);
+        });
+    }
+
+    /// The next request a runner may carry out; `None` ends the runner.
+    fn take(&self) -> Option<Job> {
+        let mut state = self.state();
+        let job = if state.closed || state.is_congested() {
+            None
+        } else {
+            state.eligible()
+        };
+        let job = job.and_then(|index| state.waiting.remove(index));
+        match &job {
+            Some(job) => {
+                state.waiting_bytes -= job.bytes;
+                state.running.push((job.number, job.footprint));
+            }
+            None => {
+                state.runners -= 1;
+                // Whoever fills the queue or empties the socket next starts another.
+                state.wake();
+            }
+        }
+        job
+    }
+
+    fn carry_out(self: &Arc<Self>, job: Job) {
+        let finish = Finish {
+            lane: self,
+            number: job.number,
+            frames: Vec::new(),
+        };
+        let Outcome { result, events } = self
+            .service
+            .perform(&job.request, self.session, Patience::Blocking);
+        if let (
+            Err(FsError::WouldBlock),
+            Request::Lock {
+                handle,
+                kind,
+                wait: true,
+            },
+        ) = (&result, &job.request)
+        {
+            if self.begin_lock_wait() {
+                locks::wait(self.clone(), *handle, *kind, job.tag);
+                return;
+            }
+        }
+        let mut finish = finish;
+        finish
+            .frames
+            .extend(events.iter().map(|event| event_frame(self.masking, event)));
+        finish
+            .frames
+            .push(reply_frame(self.masking, job.request.op(), job.tag, &result));
+        self.service.news.publish(&events, Some(self.session));
+    }
+
+    fn begin_lock_wait(&self) -> bool {
+        let mut state = self.state();
+        if state.lock_waits >= MOST_WAITING {
+            return false;
+        }
+        state.lock_waits += 1;
+        true
+    }
+
+    /// Ends a wait for a lock with its answer.
+    pub(super) fn end_lock_wait(&self, frame: Frame) {
+        let mut state = self.state();
+        state.lock_waits -= 1;
+        state.deliver(vec![frame]);
+    }
+
+    /// Takes the finished frames; `waker` is woken when there are more, or room.
+    pub(super) fn frames(&self, waker: &Waker) -> (Vec<Frame>, Progress) {
+        let mut state = self.state();
+        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        state.frame_bytes = 0;
+        (std::mem::take(&mut state.frames), state.progress())
+    }
+
+    /// Whether no further request may be added now.
+    pub(super) fn is_full(&self) -> bool {
+        self.state().progress().full
+    }
+
+    /// Whether the session is over.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Ends the lane: what waits is dropped, what runs is finished and not told.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.waiting.clear();
+        state.frames.clear();
+        state.waker = None;
+        drop(state);
+        self.service.wake_lock_waiters();
+    }
+}
+
+/// Ends a request's run even if it panics, so that those behind it are not held up for ever.
+struct Finish<'l> {
+    lane: &'l Lane,
+    number: u64,
+    frames: Vec<Frame>,
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        let mut state = self.lane.state();
+        let number = self.number;
+        state.running.retain(|(running, _)| *running != number);
+        state.finished += 1;
+        state.stalled &= !(state.waiting.is_empty() && state.running.is_empty());
+        state.deliver(std::mem::take(&mut self.frames));
+    }
+}
+
+impl State {
+    /// The first request that may go before everything ahead of it.
+    fn eligible(&self) -> Option<usize> {
+        self.waiting.iter().enumerate().position(|(index, job)| {
+            !self
+                .running
+                .iter()
+                .any(|(_, running)| running.conflicts(&job.footprint))
+                && !self
+                    .waiting
+                    .iter()
+                    .take(index)
+                    .any(|ahead| ahead.footprint.conflicts(&job.footprint))
+        })
+    }
+
+    fn is_congested(&self) -> bool {
+        self.frame_bytes + self.unsent_bytes > MOST_UNREAD
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            finished: self.finished,
+            waiting: !self.waiting.is_empty(),
+            idle: self.waiting.is_empty() && self.running.is_empty() && self.lock_waits == 0,
+            full: self.waiting.len() >= MOST_WAITING || self.waiting_bytes >= MOST_WAITING_BYTES,
+        }
+    }
+
+    fn deliver(&mut self, frames: Vec<Frame>) {
+        if !self.closed {
+            self.frame_bytes += frames.iter().map(|frame| frame.as_bytes().len()).sum::<usize>();
+            self.frames.extend(frames);
+        }
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}

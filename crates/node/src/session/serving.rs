@@ -1,0 +1,334 @@
+//! After hello: requests in, replies and events out.
+//!
+//! The task is one loop that does everything it can without waiting, then waits for whichever comes first: bytes
+//! from the peer, room for bytes to the peer, a finished request, news, a deadline.
+
+use std::fmt;
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use spiderweb_fs::{FsError, Mailbox, Patience, SessionId};
+use spiderweb_protocol::fs::{Hello, Op, Reply, Request};
+use spiderweb_protocol::{Envelope, Errno, MessageKind, Tag};
+use spiderweb_transport::{Frame, FrameError, Message, WebSocket};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::footprint::Footprint;
+use super::greeting::{UNSUPPORTED_OPCODE, accepted};
+use super::lane::{Lane, MOST_UNREAD, OVERTAKE_AFTER, Progress};
+use super::{error_frame, event_frame, reply_frame};
+use crate::dispatch::Service;
+
+/// News of others leave at once, then at most this often: many changes travel together, and none is late enough
+/// to be noticed.
+const NEWS_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Why a session ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The peer closed, or hung up between two messages.
+    Left,
+    /// The link broke.
+    Lost(io::Error),
+    /// The peer broke the framing rules; it is dropped without a word, as the original does.
+    Framing(FrameError),
+    /// The peer sent something that ends the conversation.
+    Refused,
+    /// The peer did not read its replies.
+    Unread,
+    /// The node stops.
+    Stopped,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Left => f.write_str("the peer left"),
+            Self::Lost(error) => write!(f, "link lost: {error}"),
+            Self::Framing(error) => write!(f, "dropped: {error}"),
+            Self::Refused => f.write_str("refused a bad request"),
+            Self::Unread => f.write_str("dropped: the peer does not read"),
+            Self::Stopped => f.write_str("the node stops"),
+        }
+    }
+}
+
+/// A peer past its hello.
+pub(super) struct Session {
+    socket: WebSocket,
+    service: Arc<Service>,
+    id: SessionId,
+    lane: Arc<Lane>,
+    /// News of others, if the peer wants any.
+    mailbox: Option<Arc<Mailbox>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Set once no further request is read: why.
+    draining: Option<End>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// News may leave again from then on.
+    news_from: Instant,
+    /// Since when the lane has finished this many requests.
+    progress: (Instant, u64),
+    /// Since when the peer has taken this many bytes.
+    written: (Instant, u64),
+}
+
+impl Session {
+    pub(super) fn new(socket: WebSocket, hello: Hello, id: SessionId, service: Arc<Service>) -> Self {
+        let now = Instant::now();
+        let mut session = Self {
+            lane: Lane::new(service.clone(), id, socket.masking()),
+            mailbox: None,
+            stopped: Box::pin(service.tasks.stopped().clone().cancelled_owned()),
+            draining: None,
+            timer: None,
+            news_from: now,
+            progress: (now, 0),
+            written: (now, socket.bytes_written()),
+            socket,
+            service,
+            id,
+        };
+        session.subscribe(hello);
+        session
+    }
+
+    pub(super) async fn run(mut self) -> End {
+        let end = poll_fn(|cx| self.poll_serve(cx)).await;
+        self.lane.close();
+        self.service.news.unsubscribe(self.id);
+        if matches!(end, End::Left | End::Refused | End::Stopped) {
+            // The peer may be gone already; there is nobody else to tell.
+            let _ = self.socket.close().await;
+        }
+        end
+    }
+
+    fn subscribe(&mut self, hello: Hello) {
+        match (&self.mailbox, hello.subscribe_invalidations) {
+            (None, true) => self.mailbox = Some(self.service.news.subscribe(self.id)),
+            (Some(_), false) => {
+                self.service.news.unsubscribe(self.id);
+                self.mailbox = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.draining.is_none() && self.stopped.as_mut().poll(cx).is_ready() {
+            self.draining = Some(End::Stopped);
+        }
+        loop {
+            let now = Instant::now();
+            let news_at = self.take_news(cx, now);
+            let progress = self.take_replies(cx);
+            let mut worked = false;
+            while self.reads_on(progress) {
+                match self.socket.next_buffered() {
+                    Ok(Some(message)) => self.handle(message),
+                    Ok(None) => break,
+                    Err(error) => return Poll::Ready(End::Framing(error)),
+                }
+                worked = true;
+                if self.lane.is_full() || self.socket.queued_bytes() > MOST_UNREAD {
+                    break;
+                }
+            }
+            self.lane.ensure_runner(self.socket.queued_bytes());
+            let flushed = match self.socket.poll_flush(cx) {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(error)) => return Poll::Ready(End::Lost(error)),
+                Poll::Pending => false,
+            };
+            if worked {
+                continue;
+            }
+            if flushed && progress.idle && self.draining.is_some() {
+                return Poll::Ready(self.draining.take().unwrap_or(End::Left));
+            }
+            if self.reads_on(progress) {
+                match self.socket.poll_fill(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        self.draining = Some(if self.socket.is_mid_message() {
+                            End::Lost(io::ErrorKind::UnexpectedEof.into())
+                        } else {
+                            End::Left
+                        });
+                        continue;
+                    }
+                    Poll::Ready(Ok(_)) => continue,
+                    Poll::Ready(Err(error)) => return Poll::Ready(End::Lost(error)),
+                    Poll::Pending => {}
+                }
+            }
+            match self.poll_deadlines(cx, now, news_at, progress) {
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+                Poll::Ready(None) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Whether further requests are taken from the socket now.
+    fn reads_on(&self, progress: Progress) -> bool {
+        self.draining.is_none() && !progress.full && self.socket.queued_bytes() <= MOST_UNREAD
+    }
+
+    /// Queues news of others, unless some left a moment ago; then says when the next may.
+    fn take_news(&mut self, cx: &Context<'_>, now: Instant) -> Option<Instant> {
+        let mailbox = self.mailbox.as_ref()?;
+        if now < self.news_from {
+            return mailbox.has_news().then_some(self.news_from);
+        }
+        // A peer that reads nothing gets nothing further; its news are merged meanwhile.
+        if self.socket.queued_bytes() > MOST_UNREAD {
+            return None;
+        }
+        let events = mailbox.take(cx.waker());
+        if !events.is_empty() {
+            self.news_from = now + NEWS_INTERVAL;
+            let masking = self.socket.masking();
+            for event in events {
+                self.socket.queue(event_frame(masking, &event));
+            }
+        }
+        None
+    }
+
+    fn take_replies(&mut self, cx: &Context<'_>) -> Progress {
+        let (frames, progress) = self.lane.frames(cx.waker());
+        for frame in frames {
+            self.socket.queue(frame);
+        }
+        progress
+    }
+
+    fn handle(&mut self, message: Message) {
+        let masking = self.socket.masking();
+        match message {
+            Message::Text(frame) => self.handle_text(frame.freeze()),
+            Message::Ping(payload) => self.socket.queue(Frame::pong(masking, &payload)),
+            Message::Pong => {}
+            Message::Close(_) => self.draining = Some(End::Left),
+            Message::Unsupported { .. } => {
+                self.socket
+                    .queue(error_frame(masking, None, Errno::EINVAL, UNSUPPORTED_OPCODE));
+            }
+        }
+    }
+
+    fn handle_text(&mut self, frame: Bytes) {
+        let envelope = match Envelope::parse(&frame) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.say(None, &error.to_string());
+                self.draining = Some(End::Refused);
+                return;
+            }
+        };
+        let tag = envelope.tag.unwrap_or_default();
+        let op = match envelope.kind {
+            MessageKind::Request(Op::Hello) => return self.handle_hello(&envelope, tag),
+            MessageKind::Request(op) => op,
+            MessageKind::OtherAcheron => return self.say(Some(tag), "UnsupportedType"),
+            MessageKind::Control => return self.say(None, "UnsupportedType"),
+        };
+        if let Err(error) = self.service.check_capability(op, envelope.node) {
+            return self.reply(op, tag, &Err(error));
+        }
+        match Request::from_envelope(op, &envelope, &frame) {
+            Ok(request) => self.handle_request(request, tag, frame.len()),
+            Err(error) => self.say(Some(tag), &error.to_string()),
+        }
+    }
+
+    /// A further hello is checked in full and answered the same way; a refused one ends the session.
+    fn handle_hello(&mut self, envelope: &Envelope<'_>, tag: Tag) {
+        match Hello::check(envelope.payload.as_ref(), self.service.token.as_ref()) {
+            Ok(hello) => {
+                self.subscribe(hello);
+                let frame = accepted(&self.socket, &self.service, tag);
+                self.socket.queue(frame);
+            }
+            Err(error) => {
+                self.say(Some(tag), &error.to_string());
+                self.draining = Some(End::Refused);
+            }
+        }
+    }
+
+    fn handle_request(&mut self, request: Request, tag: Tag, bytes: usize) {
+        let footprint = Footprint::of(&request, |handle| self.service.handles.inode_of(handle));
+        if self.lane.may_answer_now(&footprint) {
+            let outcome = self.service.perform(&request, self.id, Patience::Immediate);
+            if !matches!(outcome.result, Err(FsError::NotNow)) {
+                return self.reply(request.op(), tag, &outcome.result);
+            }
+        }
+        self.lane.push(request, footprint, tag, bytes);
+    }
+
+    fn reply(&mut self, op: Op, tag: Tag, result: &Result<Reply, FsError>) {
+        let frame = reply_frame(self.socket.masking(), op, tag, result);
+        self.socket.queue(frame);
+    }
+
+    fn say(&mut self, tag: Option<Tag>, message: &str) {
+        let frame = error_frame(self.socket.masking(), tag, Errno::EINVAL, message);
+        self.socket.queue(frame);
+    }
+
+    /// Waits for the next deadline. Ready with an end when the peer has gone too far, ready without when there is
+    /// something to do again.
+    fn poll_deadlines(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        news_at: Option<Instant>,
+        progress: Progress,
+    ) -> Poll<Option<End>> {
+        let mut next = news_at;
+        let mut sooner = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));
+
+        if progress.waiting {
+            if self.progress.1 != progress.finished {
+                self.progress = (now, progress.finished);
+            }
+            if now >= self.progress.0 + OVERTAKE_AFTER {
+                self.lane.overtake();
+                self.progress = (now, progress.finished);
+            }
+            sooner(self.progress.0 + OVERTAKE_AFTER);
+        } else {
+            self.progress = (now, progress.finished);
+        }
+        if self.socket.queued_bytes() > 0 {
+            if self.written.1 != self.socket.bytes_written() {
+                self.written = (now, self.socket.bytes_written());
+            }
+            let limit = self.written.0 + self.service.limits.unread;
+            if now >= limit {
+                return Poll::Ready(Some(End::Unread));
+            }
+            sooner(limit);
+        } else {
+            self.written = (now, self.socket.bytes_written());
+        }
+        let Some(next) = next else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+        if timer.deadline() != next {
+            timer.as_mut().reset(next);
+        }
+        timer.as_mut().poll(cx).map(|()| None)
+    }
+}

@@ -1,0 +1,90 @@
+//! Replays recordings of the original node against a binary of ours.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use spiderweb_testkit::replay::departures::Departures;
+use spiderweb_testkit::replay::{self, recording};
+
+/// Arguments of `cargo xtask conformance`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The node to test
+    #[arg(long, required_unless_present = "list_unchanged")]
+    binary: Option<PathBuf>,
+    /// Directory of recordings (*.jsonl)
+    #[arg(long)]
+    recordings: PathBuf,
+    /// Only print the topics in which ours must answer exactly as the original, on one line
+    #[arg(long, conflicts_with = "binary")]
+    list_unchanged: bool,
+    /// Topics to replay; all when none is given
+    topics: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut recordings = Vec::new();
+    for path in replay::files(&arguments.recordings, recording::EXTENSION)? {
+        let topic = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .context("a recording without a name")?;
+        if arguments.topics.is_empty() || arguments.topics.iter().any(|wanted| wanted == topic) {
+            recordings.push((topic.to_owned(), path));
+        }
+    }
+    for wanted in &arguments.topics {
+        if !recordings.iter().any(|(topic, _)| topic == wanted) {
+            bail!(
+                "there is no recording {wanted} in {}",
+                arguments.recordings.display()
+            );
+        }
+    }
+    match &arguments.binary {
+        Some(binary) => replay_all(binary, &recordings),
+        None => list_unchanged(&recordings),
+    }
+}
+
+fn replay_all(binary: &Path, recordings: &[(String, PathBuf)]) -> Result<()> {
+    let mut passed = 0;
+    let mut failed = 0;
+    let mut skipped = 0;
+    for (topic, path) in recordings {
+        if let Some(reason) = replay::skipped(topic) {
+            println!("skip {topic}: {reason}");
+            skipped += 1;
+            continue;
+        }
+        let script = replay::read_recording(path)?;
+        if let Some(reason) = replay::unmet_need(&script)? {
+            println!("skip {topic}: {reason}");
+            skipped += 1;
+            continue;
+        }
+        let report = replay::replay(binary, &script)?;
+        if report.differences.is_empty() {
+            println!("ok   {topic}");
+            passed += 1;
+            continue;
+        }
+        println!("FAIL {topic} ({})", report.differences.len());
+        for difference in &report.differences {
+            println!("  {}", difference.to_string().replace('\n', "\n  "));
+        }
+        failed += 1;
+    }
+    println!("{passed} ok, {failed} failed, {skipped} skipped");
+    ensure!(failed == 0, "the node differs from the recordings");
+    Ok(())
+}
+
+fn list_unchanged(recordings: &[(String, PathBuf)]) -> Result<()> {
+    let departures = Departures::of_this_node()?;
+    let changed = departures.topics();
+    let topics = recordings.iter().map(|(topic, _)| &**topic);
+    let unchanged = topics.filter(|topic| replay::skipped(topic).is_none() && !changed.contains(topic));
+    println!("{}", unchanged.collect::<Vec<_>>().join(" "));
+    Ok(())
+}
