@@ -7,6 +7,9 @@ use tokio::sync::Mutex;
 use crate::client::Client;
 use crate::error::Error;
 
+/// How often one operation opens the file anew: a node that forgets handles faster than that is of no use.
+const REOPENINGS: u32 = 8;
+
 /// A file opened by id.
 ///
 /// A node keeps handles across connections for a while, not across its own restart. When it no longer knows the
@@ -45,34 +48,37 @@ impl OpenFile {
 
     /// Bytes at an offset, and whether the file ended within them; see [`Client::read`].
     pub async fn read_at(&self, offset: u64, len: u32) -> Result<(Vec<u8>, bool), Error> {
-        let handle = *self.handle.lock().await;
-        match self.client.read(handle, offset, len).await {
-            Err(error) if error.is(Errno::EBADF) => {
-                let handle = self.reopen(handle, error).await?;
-                self.client.read(handle, offset, len).await
+        let mut handle = *self.handle.lock().await;
+        let mut reopenings = 0;
+        loop {
+            match self.client.read(handle, offset, len).await {
+                Err(error) if error.is(Errno::EBADF) && reopenings < REOPENINGS => {
+                    handle = self.reopen(handle, error).await?;
+                    reopenings += 1;
+                }
+                result => return result,
             }
-            result => result,
         }
     }
 
     /// Writes all of `data` at an offset.
     pub async fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        let handle = *self.handle.lock().await;
-        let written = match self.client.write(handle, offset, data).await {
-            Err(error) if error.is(Errno::EBADF) => {
-                let handle = self.reopen(handle, error).await?;
-                self.client.write(handle, offset, data).await
+        let mut handle = *self.handle.lock().await;
+        let mut reopenings = 0;
+        let found = loop {
+            match self.client.write(handle, offset, data).await {
+                Err(error) if error.is(Errno::EBADF) && reopenings < REOPENINGS => {
+                    handle = self.reopen(handle, error).await?;
+                    reopenings += 1;
+                }
+                result => break result?,
             }
-            result => result,
-        }?;
+        };
         let expected = data.len() as u64;
-        if written == expected {
+        if found == expected {
             Ok(())
         } else {
-            Err(Error::Length {
-                expected,
-                found: written,
-            })
+            Err(Error::Length { expected, found })
         }
     }
 

@@ -168,9 +168,10 @@ impl Outcome {
         ))?;
         let connections = usize::from(args.connections) + self.company.idle;
         out.line(format_args!(
-            "  memory      {} before, {} with {connections} connections, {} after",
+            "  memory      {} before, {} with {connections} connection{}, {} after",
             human_size(server.memory_before),
             human_size(server.memory_connected),
+            if connections == 1 { "" } else { "s" },
             human_size(server.memory_after)
         ))
     }
