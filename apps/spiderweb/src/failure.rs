@@ -4,8 +4,11 @@ use std::fmt::{self, Display};
 use std::io;
 use std::process::ExitCode;
 
-use spiderweb_client::Error;
+use spiderweb_client::{Error, LinkError};
 use spiderweb_protocol::Errno;
+use spiderweb_transport::DialError;
+
+use crate::output::shown;
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -52,6 +55,20 @@ impl Failure {
             Self::Failed { message, .. } => Self::Failed {
                 message,
                 hint: Some(hint.into()),
+            },
+            other => other,
+        }
+    }
+
+    /// The same with another beginning, if it begins like that.
+    fn rephrase(self, old: &str, new: &str) -> Self {
+        match self {
+            Self::Failed { message, hint } => Self::Failed {
+                message: match message.strip_prefix(old) {
+                    Some(rest) => format!("{new}{rest}"),
+                    None => message,
+                },
+                hint,
             },
             other => other,
         }
@@ -104,11 +121,29 @@ impl<T> Doing<T> for Result<T, Error> {
 /// One sentence for an error, and advice where there is any.
 fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
     match error {
-        Error::At { path, source } => explain(verb, Some(path), source),
+        Error::At { path: inner, source } => match path {
+            // A directory on the way is missing, or no directory: the whole path is what was asked for.
+            Some(outer)
+                if outer
+                    .strip_prefix(inner.as_str())
+                    .is_some_and(|rest| rest.starts_with('/')) =>
+            {
+                let reason = explain(verb, Some(inner), source);
+                let subject = format!("cannot {verb} {}: ", shown(outer, true));
+                reason.rephrase(&format!("cannot {verb} "), &subject)
+            }
+            _ => explain(verb, Some(inner), source),
+        },
         Error::Local { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
         Error::Local { what, source } => Failure::message(format!("{what}: {}", plain(source))),
-        Error::Dial { .. } => Failure::message(error.to_string())
-            .hint("is spiderweb-fs-node running there? Name another address with --url or SPIDERWEB_URL"),
+        Error::Dial { url, source } => {
+            let reason = match source {
+                DialError::Connect { source, .. } => plain(source),
+                other => other.to_string(),
+            };
+            Failure::message(format!("cannot reach a node at {url}: {reason}"))
+                .hint("is spiderweb-fs-node running there? Name another address with --url or SPIDERWEB_URL")
+        }
         Error::Hello {
             source: Some(said), ..
         } if said.message.starts_with("Auth") => Failure::message(error.to_string())
@@ -119,6 +154,10 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
                 "paths are /EXPORT/PATH, as in /{example}/file; `spiderweb exports` lists the exports"
             ))
         }
+        Error::Lost {
+            url,
+            source: LinkError::Io(source),
+        } => Failure::message(format!("the connection to {url} was lost: {}", plain(source))),
         Error::Hello { .. } | Error::Lost { .. } | Error::Top => Failure::message(error.to_string()),
         Error::Node { error: said, .. } => {
             let (reason, hint) = words(said.errno, &said.message, path);
@@ -134,7 +173,7 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
 
 fn sentence(verb: &str, path: Option<&str>, reason: &str) -> String {
     match path {
-        Some(path) => format!("cannot {verb} {}: {reason}", crate::output::shown(path, true)),
+        Some(path) => format!("cannot {verb} {}: {reason}", shown(path, true)),
         None => reason.to_owned(),
     }
 }
@@ -232,6 +271,18 @@ mod tests {
             let failure = Err::<(), _>(said(errno)).doing("read", &"/work/a/x").unwrap_err();
             assert!(failure.to_string().contains(part), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_missing_directory_on_the_way_is_named_beside_the_path() {
+        let error = said(Errno::ENOENT).at(&"/work/no");
+        let failure = Err::<(), _>(error).doing("write", &"/work/no/a").unwrap_err();
+        assert!(
+            failure
+                .to_string()
+                .starts_with("cannot write /work/no/a: /work/no: no such file or directory"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -101,6 +101,12 @@ pub enum Error {
     /// A file that is no regular one: nodes open no devices, pipes and sockets.
     #[error("is a device, pipe or socket")]
     NotRegular,
+    /// A directory that looks empty and cannot be removed.
+    #[error(
+        "it holds entries that the node does not list, such as links that lead nowhere or out of the export; remove \
+         them by name"
+    )]
+    Unlisted,
     /// A copy came out with another length than its source.
     #[error("the copy has {found} bytes instead of {expected}")]
     Length {

@@ -36,8 +36,14 @@ pub async fn remove_tree(
         if attr.kind() != FileKind::Directory {
             return Err(Error::NotDirectory);
         }
-        empty(client, node_id(attr.id)?, path).await?;
-        client.rmdir(parent, name).await
+        let id = node_id(attr.id)?;
+        empty(client, id, path).await?;
+        match client.rmdir(parent, name).await {
+            Err(error) if error.is(Errno::ENOTEMPTY) && list(client, id).await?.is_empty() => {
+                Err(Error::Unlisted)
+            }
+            result => result,
+        }
     };
     dir.await.map_err(|error| error.at(path))
 }

@@ -72,6 +72,8 @@ pub struct Step {
     pub path: RemotePath,
     /// What is known about it.
     pub attr: Attr,
+    /// The directory it is in.
+    pub parent: InodeId,
     /// Directories between it and where the walk began; 0 for the entries of the first directory.
     pub depth: usize,
 }
@@ -190,6 +192,7 @@ impl Walk {
         Ok(Step {
             path,
             attr: entry.attr,
+            parent: dir.place.id,
             depth,
         })
     }

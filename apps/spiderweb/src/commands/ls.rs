@@ -52,10 +52,11 @@ impl Ls {
             first: true,
         };
         lister.begin()?;
-        for path in &self.paths {
+        for (number, path) in self.paths.iter().enumerate() {
             if self.paths.len() > 1 && !lister.context.out.is_json() {
                 let shown = lister.context.out.name(&path.to_string());
-                lister.context.out.line(format_args!("{shown}:"))?;
+                let gap = if number > 0 { "\n" } else { "" };
+                lister.context.out.line(format_args!("{gap}{shown}:"))?;
             }
             lister.path(&remote, path).await?;
         }

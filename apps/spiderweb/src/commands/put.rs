@@ -66,11 +66,6 @@ impl Put {
             let closed = file.close().await;
             written.and_then(|bytes| closed.map(|()| bytes))
         } else {
-            let (parent, name) = remote
-                .view
-                .parent(&remote.client, &path)
-                .await
-                .doing("write", &path)?;
             let existing = remote
                 .view
                 .find(&remote.client, &path)
@@ -82,6 +77,11 @@ impl Put {
             {
                 return Err(Error::IsDirectory).doing("write", &path);
             }
+            let (parent, name) = remote
+                .view
+                .parent(&remote.client, &path)
+                .await
+                .doing("write", &path)?;
             let upload = Upload {
                 client: &remote.client,
                 parent: parent.id,

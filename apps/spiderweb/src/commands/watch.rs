@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 use spiderweb_client::{Client, Notice, Place, RemotePath, Walk, list};
-use spiderweb_protocol::fs::{Change, Event, FileKind};
+use spiderweb_protocol::fs::{Change, Event};
 use spiderweb_protocol::{EntryName, InodeId};
 
 use super::Context;
@@ -29,8 +29,10 @@ pub(crate) struct Watch {
     paths: Vec<RemotePath>,
 }
 
-/// Most ids whose path is remembered: about 100 MB. Changes of others are shown by id.
+/// Most ids whose name is remembered: about 200 MB. Changes of others are shown by id.
 const KNOWN: usize = 1_000_000;
+/// Most names of a path; more means that a link made a circle of what is remembered.
+const DEEPEST: usize = 4096;
 
 #[derive(Serialize)]
 struct ChangeJson<'a> {
@@ -40,9 +42,16 @@ struct ChangeJson<'a> {
     path: Option<&'a str>,
 }
 
-/// Which id has which path, as far as it was seen.
+/// Which id has which name in which directory, as far as it was seen.
+///
+/// A link and what it leads to have the same id. The name that was seen first counts, until its directory is listed
+/// without it.
 #[derive(Default)]
-struct Names(HashMap<InodeId, RemotePath>);
+struct Names {
+    roots: HashMap<InodeId, RemotePath>,
+    names: HashMap<InodeId, (InodeId, EntryName)>,
+    children: HashMap<InodeId, Vec<InodeId>>,
+}
 
 impl Watch {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
@@ -100,10 +109,10 @@ impl Watch {
     }
 
     fn show(&self, context: &mut Context, names: &Names, what: &str, id: InodeId) -> Result<(), Failure> {
-        let path = names.0.get(&id);
+        let path = names.path(id);
         let wanted = match path {
             _ if self.paths.is_empty() => true,
-            Some(path) => self.paths.iter().any(|root| path.is_within(root)),
+            Some(ref path) => self.paths.iter().any(|root| path.is_within(root)),
             None => false,
         };
         if !wanted {
@@ -146,50 +155,105 @@ impl Context {
 
 impl Names {
     async fn learn_tree(&mut self, remote: &Remote, root: &RemotePath) -> Result<(), Failure> {
-        let found = remote
-            .view
-            .resolve(&remote.client, root)
-            .await
-            .doing("watch", root)?;
-        self.0.insert(found.id, root.clone());
+        let found = remote.view.resolve(&remote.client, root).await;
+        let found = found.doing("watch", root)?;
+        self.roots.insert(found.id, root.clone());
         if !found.is_directory() {
             return Ok(());
         }
         let mut walk = Walk::of(&remote.client, root.clone(), found.id);
-        while let Some(step) = walk.next().await {
+        while self.names.len() < KNOWN
+            && let Some(step) = walk.next().await
+        {
             // A directory that cannot be read has no names to learn.
             if let Ok(step) = step
                 && let Some(id) = InodeId::new(step.attr.id)
+                && let Some(name) = step.path.name()
             {
-                self.learn(id, step.path);
-            }
-            if self.0.len() >= KNOWN {
-                break;
+                self.learn(id, step.parent, name.clone());
             }
         }
         Ok(())
     }
 
-    /// Learns what is in a directory now.
-    async fn learn_directory(&mut self, client: &Client, id: InodeId) {
-        let Some(path) = self.0.get(&id).cloned() else {
+    /// Learns what is in a directory now, and forgets what no longer is.
+    async fn learn_directory(&mut self, client: &Client, dir: InodeId) {
+        if self.path(dir).is_none() {
             return;
-        };
-        // It may be gone already; then there is nothing to learn.
-        let entries = list(client, id).await.unwrap_or_default();
-        for entry in entries {
-            if let (Some(id), Ok(name)) = (InodeId::new(entry.attr.id), EntryName::new(&entry.name)) {
-                // A directory keeps the path it was first seen under, so that a link to it does not rename it.
-                if entry.attr.kind() != FileKind::Directory || !self.0.contains_key(&id) {
-                    self.learn(id, path.join(name));
-                }
+        }
+        // It may be gone already; then nothing is in it.
+        let entries = list(client, dir).await.unwrap_or_default();
+        let now: HashMap<InodeId, EntryName> = entries
+            .iter()
+            .filter_map(|entry| Some((InodeId::new(entry.attr.id)?, EntryName::new(&entry.name).ok()?)))
+            .collect();
+        for id in self.children.remove(&dir).unwrap_or_default() {
+            let here = |(parent, name): &(InodeId, EntryName)| *parent == dir && now.get(&id) != Some(name);
+            if self.names.get(&id).is_some_and(here) {
+                self.names.remove(&id);
+            } else {
+                self.children.entry(dir).or_default().push(id);
             }
+        }
+        for (id, name) in now {
+            self.learn(id, dir, name);
         }
     }
 
-    fn learn(&mut self, id: InodeId, path: RemotePath) {
-        if self.0.len() < KNOWN {
-            self.0.insert(id, path);
+    fn learn(&mut self, id: InodeId, parent: InodeId, name: EntryName) {
+        if self.names.len() < KNOWN && !self.roots.contains_key(&id) && !self.names.contains_key(&id) {
+            self.names.insert(id, (parent, name));
+            self.children.entry(parent).or_default().push(id);
         }
+    }
+
+    fn path(&self, id: InodeId) -> Option<RemotePath> {
+        let mut below = Vec::new();
+        let mut at = id;
+        while below.len() < DEEPEST {
+            if let Some(root) = self.roots.get(&at) {
+                let names = root.names().iter().chain(below.iter().rev().copied());
+                return Some(names.cloned().collect());
+            }
+            let (parent, name) = self.names.get(&at)?;
+            below.push(name);
+            at = *parent;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> InodeId {
+        InodeId::new(number).unwrap()
+    }
+
+    fn name(text: &str) -> EntryName {
+        EntryName::new(text).unwrap()
+    }
+
+    #[test]
+    fn paths_are_put_together_and_links_do_not_rename_what_they_lead_to() {
+        let mut names = Names::default();
+        names.roots.insert(id(1), "/work".parse().unwrap());
+        names.learn(id(2), id(1), name("dir"));
+        names.learn(id(3), id(2), name("file"));
+        names.learn(id(2), id(2), name("loop"));
+        names.learn(id(1), id(2), name("top"));
+        let path = |names: &Names, number| names.path(id(number)).map(|path| path.to_string());
+        assert_eq!(path(&names, 3).unwrap(), "/work/dir/file");
+        assert_eq!(path(&names, 1).unwrap(), "/work");
+        assert_eq!(path(&names, 9), None);
+    }
+
+    #[test]
+    fn a_circle_has_no_path() {
+        let mut names = Names::default();
+        names.learn(id(2), id(3), name("a"));
+        names.learn(id(3), id(2), name("b"));
+        assert_eq!(names.path(id(2)), None);
     }
 }
