@@ -63,15 +63,18 @@ fn replay_all(binary: &Path, recordings: &[(String, PathBuf)]) -> Result<()> {
             skipped += 1;
             continue;
         }
-        let report = replay::replay(binary, &script)?;
-        if report.differences.is_empty() {
+        let problems: Vec<String> = match replay::replay(binary, &script) {
+            Ok(report) => report.differences.iter().map(ToString::to_string).collect(),
+            Err(error) => vec![format!("{error:#}")],
+        };
+        if problems.is_empty() {
             println!("ok   {topic}");
             passed += 1;
             continue;
         }
-        println!("FAIL {topic} ({})", report.differences.len());
-        for difference in &report.differences {
-            println!("  {}", difference.to_string().replace('\n', "\n  "));
+        println!("FAIL {topic} ({})", problems.len());
+        for problem in problems {
+            println!("  {}", problem.replace('\n', "\n  "));
         }
         failed += 1;
     }

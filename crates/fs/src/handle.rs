@@ -5,12 +5,13 @@
 //! that nobody finds another's by counting.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use spiderweb_protocol::limits::MAX_WIRE_INTEGER;
-use spiderweb_protocol::{HandleId, InodeId};
+use spiderweb_protocol::{EntryName, HandleId, InodeId};
 
 use crate::{FsError, OpenFile};
 
@@ -87,10 +88,23 @@ impl OpenHandle {
 /// Why no handle can be given.
 pub type HandleError = FsError;
 
+/// The `create` a handle came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Creation {
+    /// Who asked, as far as the link tells.
+    pub peer: Option<IpAddr>,
+    /// The directory.
+    pub parent: InodeId,
+    /// The new entry.
+    pub name: EntryName,
+}
+
 struct Slot {
     handle: Arc<OpenHandle>,
     /// `None`: its session has ended.
     owner: Option<SessionId>,
+    /// Set when the answer that carried the handle reached nobody.
+    undelivered: Option<Creation>,
 }
 
 #[derive(Default)]
@@ -180,6 +194,7 @@ impl HandleTable {
             Slot {
                 handle,
                 owner: Some(owner),
+                undelivered: None,
             },
         );
         *slots.per_session.entry(owner).or_default() += 1;
@@ -219,6 +234,33 @@ impl HandleTable {
         }
         slot.handle.closed.store(true, Ordering::Release);
         Ok(slot.handle)
+    }
+
+    /// Notes that nobody was told of a handle, because its session was over when the file had been made.
+    pub fn mark_undelivered(&self, id: HandleId, creation: Creation) {
+        if let Some(slot) = self.slots().by_id.get_mut(&id.get()) {
+            slot.undelivered = Some(creation);
+        }
+    }
+
+    /// The handle of a file that the same `create` made and whose answer reached nobody: a client that lost its
+    /// link asks again, and must not be told that its own file is in the way.
+    pub fn claim_undelivered(
+        &self,
+        creation: &Creation,
+        user: SessionId,
+        now: Instant,
+    ) -> Option<Arc<OpenHandle>> {
+        let id = {
+            let mut slots = self.slots();
+            let slot = slots
+                .by_id
+                .values_mut()
+                .find(|slot| slot.undelivered.as_ref() == Some(creation))?;
+            slot.undelivered = None;
+            slot.handle.id
+        };
+        self.get(id, user, now).ok()
     }
 
     /// Lets go of a session's handles: they wait for another session for [`GRACE`] from their last use on.
@@ -318,7 +360,7 @@ mod tests {
         let kept = open(&table, A, start).unwrap();
         let lost = open(&table, A, start).unwrap();
         table.end_session(A);
-        let before = start + GRACE - Duration::from_secs(1);
+        let before = start + Duration::from_secs(GRACE.as_secs() - 1);
         assert!(table.expire(before).is_empty());
         table.get(kept, B, before).unwrap();
         let after = start + GRACE + Duration::from_secs(1);
@@ -362,6 +404,31 @@ mod tests {
         table.end_session(SessionId(3));
         open(&table, newcomer, now).unwrap();
         assert_eq!(table.len(), 4);
+    }
+
+    #[test]
+    fn a_repeated_create_finds_the_file_nobody_was_told_of() {
+        let now = Instant::now();
+        let table = HandleTable::new(100, now);
+        let lost = open(&table, A, now).unwrap();
+        let creation = Creation {
+            peer: Some([127, 0, 0, 1].into()),
+            parent: InodeId::compose(0, 2).unwrap(),
+            name: EntryName::new("f").unwrap(),
+        };
+        table.end_session(A);
+        assert!(
+            table.claim_undelivered(&creation, B, now).is_none(),
+            "its client knows of it"
+        );
+        table.mark_undelivered(lost, creation.clone());
+        let stranger = Creation {
+            peer: Some([10, 0, 0, 1].into()),
+            ..creation.clone()
+        };
+        assert!(table.claim_undelivered(&stranger, B, now).is_none());
+        assert_eq!(table.claim_undelivered(&creation, B, now).unwrap().id(), lost);
+        assert!(table.claim_undelivered(&creation, B, now).is_none(), "only once");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!  ├─ root         the only door to the disk: opens paths below the root, never outside
 //!  ├─ links        follows symbolic links under the same rules
 //!  ├─ inodes       ids ⇄ objects ⇄ (directory, name)
+//!  ├─ search       ids from before a restart
 //!  ├─ pages        directory listings that go on where the last page ended
 //!  ├─ file         open files
 //!  └─ watch        changes made behind our back
@@ -19,6 +20,7 @@ mod inodes;
 mod links;
 mod pages;
 mod root;
+mod search;
 mod shared;
 mod watch;
 mod xattr;
@@ -39,6 +41,7 @@ use self::file::LocalFile;
 use self::inodes::{Index, Place};
 use self::pages::Pages;
 use self::root::{LOOK, Root};
+use self::search::Search;
 use self::shared::Shared;
 pub use self::watch::Watcher;
 use crate::{FsError, OpenFile, Opened, Patience, Source, SourceKind};
@@ -57,6 +60,7 @@ const LONGEST_TARGET: usize = 4095;
 pub struct LocalSource {
     shared: Arc<Shared>,
     pages: Pages,
+    search: Search,
 }
 
 /// Why a folder cannot be exported.
@@ -90,6 +94,7 @@ impl LocalSource {
         Ok(Self {
             shared: Arc::new(shared),
             pages: Pages::default(),
+            search: Search::default(),
         })
     }
 
@@ -100,7 +105,7 @@ impl LocalSource {
 
     /// Opens the object behind an id to look at it.
     fn look(&self, id: InodeId, patience: Patience) -> Result<(Index, Place, OwnedFd, Stat), FsError> {
-        let index = self.shared.index(id)?;
+        let index = self.index(id, patience)?;
         self.shared.at(index, patience, |place| {
             let file = self.shared.root.open_at(&place.path, LOOK, patience)?;
             let stat = rustix::fs::fstat(&file)?;
@@ -131,7 +136,7 @@ impl LocalSource {
         flags: OFlags,
         patience: Patience,
     ) -> Result<(Index, OwnedFd, Stat), FsError> {
-        let index = self.shared.index(id)?;
+        let index = self.index(id, patience)?;
         self.shared.at(index, patience, |place| {
             if matches!(place.kind, Kind::Special | Kind::Link) {
                 return Err(FsError::NotAFile);

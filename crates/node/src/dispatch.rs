@@ -1,11 +1,14 @@
 //! From a request to the operation that answers it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use smallvec::smallvec;
 use spiderweb_fs::{
-    Events, Export, ExportTable, FsError, HandleTable, Invalidations, OpenHandle, Patience, SessionId,
+    Creation, Events, Export, ExportTable, FsError, HandleTable, Invalidations, OpenHandle, Patience,
+    SessionId,
 };
 use spiderweb_protocol::fs::{
     Change, Event, HelloReply, ListingEncoder, LockKind, Op, OpenFlags, Opened, Reply, Request,
@@ -15,6 +18,7 @@ use spiderweb_protocol::{Base64Text, EntryName, HandleId, InodeId, Secret};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Limits;
+use crate::session::greeting::WrongTokens;
 use crate::tasks::Tasks;
 
 /// Everything the sessions of a node share.
@@ -28,7 +32,16 @@ pub(crate) struct Service {
     /// Permits for threads beyond each session's own.
     pub(crate) extra_runners: Arc<Semaphore>,
     lock_released: Notify,
+    pub(crate) wrong_tokens: WrongTokens,
+    sessions: AtomicU64,
     pub(crate) tasks: Tasks,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) session: SessionId,
+    pub(crate) peer: Option<IpAddr>,
 }
 
 /// What came of a request.
@@ -92,8 +105,15 @@ impl Service {
             limits,
             extra_runners: Arc::new(Semaphore::new(limits.extra_runners)),
             lock_released: Notify::new(),
+            wrong_tokens: WrongTokens::default(),
+            sessions: AtomicU64::new(0),
             tasks,
         }
+    }
+
+    /// A number no session had before.
+    pub(crate) fn next_session(&self) -> SessionId {
+        SessionId(self.sessions.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Refuses what the export behind an id can never do, before any argument is looked at (section 8).
@@ -111,7 +131,8 @@ impl Service {
 
     /// Carries out one request. With [`Patience::Immediate`] nothing waits for a disk, and
     /// [`FsError::NotNow`] means that nothing was done.
-    pub(crate) fn perform(&self, request: &Request, session: SessionId, patience: Patience) -> Outcome {
+    pub(crate) fn perform(&self, request: &Request, caller: Caller, patience: Patience) -> Outcome {
+        let session = caller.session;
         match request {
             Request::Exports => Outcome::quiet(Ok(Reply::Exports(self.exports.announced().clone()))),
             Request::Getattr { id } => Outcome::quiet(
@@ -160,7 +181,7 @@ impl Service {
                     .and_then(|e| e.source().xattrs(*id))
                     .map(Reply::XattrNames),
             ),
-            _ => self.change(request, session),
+            _ => self.change(request, caller),
         }
     }
 
@@ -174,14 +195,14 @@ impl Service {
         Ok(export)
     }
 
-    fn change(&self, request: &Request, session: SessionId) -> Outcome {
+    fn change(&self, request: &Request, caller: Caller) -> Outcome {
         match request {
             Request::Create {
                 parent,
                 name,
                 mode,
                 flags,
-            } => Outcome::changed(self.create(*parent, name, *mode, *flags, session), |created| {
+            } => Outcome::changed(self.create(*parent, name, *mode, *flags, caller), |created| {
                 let Created {
                     reply,
                     id,
@@ -336,17 +357,37 @@ impl Service {
         name: &EntryName,
         mode: u32,
         flags: OpenFlags,
-        session: SessionId,
+        caller: Caller,
     ) -> Result<Created, FsError> {
-        let opened = self
-            .writable(parent)?
-            .source()
-            .create(parent, name, mode, flags)?;
+        let source = self.writable(parent)?.source();
+        let now = Instant::now();
+        let opened = match source.create(parent, name, mode, flags) {
+            Err(FsError::Exists) => {
+                let creation = Creation {
+                    peer: caller.peer,
+                    parent,
+                    name: name.clone(),
+                };
+                let handle = self.handles.claim_undelivered(&creation, caller.session, now);
+                let handle = handle.ok_or(FsError::Exists)?;
+                let attr = source.getattr(handle.inode(), Patience::Blocking)?;
+                let reply = Reply::Created {
+                    attr,
+                    handle: handle.id(),
+                };
+                return Ok(Created {
+                    reply,
+                    id: handle.inode(),
+                    generation: attr.generation,
+                });
+            }
+            other => other?,
+        };
         let id = InodeId::new(opened.attr.id).ok_or(FsError::NotFound)?;
         let access = (flags.reads(), true);
         let handle = self
             .handles
-            .insert(opened.file, id, access, session, Instant::now())?;
+            .insert(opened.file, id, access, caller.session, now)?;
         let generation = opened.attr.generation;
         Ok(Created {
             reply: Reply::Created {

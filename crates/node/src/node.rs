@@ -79,7 +79,7 @@ impl Node {
             reason,
         })?;
 
-        let watcher = Watcher::start(sources, news.clone());
+        let watcher = Watcher::start(&sources, news.clone());
         let tasks = Tasks::new();
         let service = Arc::new(Service::new(
             table,

@@ -11,26 +11,23 @@
 //! the only one to write. When it ends, handles wait for the client to come back ([`spiderweb_fs::GRACE`]).
 
 mod footprint;
-mod greeting;
+pub(crate) mod greeting;
 mod lane;
 mod locks;
 mod serving;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use spiderweb_fs::{FsError, SessionId};
+use spiderweb_fs::FsError;
 use spiderweb_protocol::fs::{Event, Op, Reply, encode_error};
 use spiderweb_protocol::{Errno, Tag};
 use spiderweb_transport::{Frame, Masking, WebSocket};
 
 use crate::dispatch::Service;
 
-static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
-
 /// Serves a peer until it leaves.
 pub(crate) async fn serve(socket: WebSocket, service: Arc<Service>) {
-    let id = SessionId(NEXT_SESSION.fetch_add(1, Ordering::Relaxed));
+    let id = service.next_session();
     let peer = socket.peer();
     if let Some((socket, hello)) = greeting::greet(socket, &service).await {
         tracing::debug!(session = id.0, ?peer, "session begins");
@@ -51,7 +48,7 @@ pub(crate) async fn refuse(mut socket: WebSocket, tag: Option<Tag>, errno: Errno
 
 fn error_frame(masking: Masking, tag: Option<Tag>, errno: Errno, message: &str) -> Frame {
     Frame::text(masking, 160 + message.len(), |out| {
-        encode_error(tag, errno, message, out)
+        encode_error(tag, errno, message, out);
     })
 }
 

@@ -9,9 +9,9 @@
 //! their payload waits until we acknowledge the header. With delayed acknowledgements that costs 40 ms per request.
 //! `TCP_QUICKACK` sends the acknowledgement at once, but the kernel forgets the setting as soon as we send data, so it
 //! has to be renewed; [`Link::acknowledge_now`] does, and [`crate::WebSocket`] calls it whenever a receive leaves a
-//! message unfinished. Only then can a peer be waiting for it: a complete request is acknowledged by its reply, and
-//! renewing after every receive costs a fifth of the rate on small requests. Our own frames leave in one write, with
-//! `TCP_NODELAY`.
+//! message unfinished. A complete request is acknowledged by its reply; an owner that has none yet calls
+//! [`crate::WebSocket::acknowledge`]. So every receive is acknowledged at once, without the fifth of the rate that
+//! renewing the option after each would cost. Our own frames leave in one write, with `TCP_NODELAY`.
 
 use std::io;
 use std::net::SocketAddr;

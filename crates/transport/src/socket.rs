@@ -168,6 +168,12 @@ impl WebSocket {
         }
     }
 
+    /// Acknowledges what was received at once. For owners that have no answer to send yet: otherwise the
+    /// acknowledgement waits for one, and a peer that leaves Nagle's algorithm on waits with its next request.
+    pub fn acknowledge(&self) {
+        self.link.acknowledge_now();
+    }
+
     /// Whether the read buffer ends inside a message: end of stream now means that the peer broke off.
     pub fn is_mid_message(&self) -> bool {
         !self.received.is_empty() || self.decoder.is_mid_message()

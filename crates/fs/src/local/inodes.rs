@@ -29,13 +29,19 @@ pub(super) const CAPACITY: usize = 1 << 20;
 /// Marks ids that are hashes.
 const HASHED: u64 = 1 << (InodeId::LOCAL_BITS - 1);
 
-/// Position of a node in the table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Index(u32);
+/// Names a node of the table. A node that was forgotten is not found under it, even if its slot is used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Index {
+    slot: u32,
+    generation: u32,
+}
 
 impl Index {
     /// The export's root.
-    pub(super) const ROOT: Self = Self(0);
+    pub(super) const ROOT: Self = Self {
+        slot: 0,
+        generation: 0,
+    };
 }
 
 const ROOT: Index = Index::ROOT;
@@ -55,6 +61,8 @@ struct Node {
     attached: bool,
     watched: bool,
     free: bool,
+    /// How often the slot was used before.
+    generation: u32,
 }
 
 /// Where an object is.
@@ -119,16 +127,29 @@ impl Inodes {
         self.nodes.len() - self.free.len()
     }
 
+    /// The node in a slot.
+    fn at(&self, slot: usize) -> Option<Index> {
+        let node = self.nodes.get(slot).filter(|node| !node.free)?;
+        Some(Index {
+            slot: slot as u32,
+            generation: node.generation,
+        })
+    }
+
     fn node(&self, index: Index) -> Option<&Node> {
-        self.nodes.get(index.0 as usize).filter(|node| !node.free)
+        self.nodes
+            .get(index.slot as usize)
+            .filter(|node| !node.free && node.generation == index.generation)
     }
 
     fn node_mut(&mut self, index: Index) -> Option<&mut Node> {
-        self.nodes.get_mut(index.0 as usize).filter(|node| !node.free)
+        self.nodes
+            .get_mut(index.slot as usize)
+            .filter(|node| !node.free && node.generation == index.generation)
     }
 
     fn hash_name(&self, parent: Index, name: &str) -> u64 {
-        self.hasher.hash_one((parent.0, name))
+        self.hasher.hash_one((parent, name))
     }
 
     /// The node with this id.
@@ -316,22 +337,30 @@ impl Inodes {
             attached: true,
             watched: false,
             free: false,
+            generation: 0,
         };
-        let index = match self.free.pop() {
-            Some(index) => {
-                if let Some(slot) = self.nodes.get_mut(index.0 as usize) {
-                    *slot = node;
-                }
-                index
+        let index = if let Some(old) = self.free.pop() {
+            let index = Index {
+                generation: old.generation.wrapping_add(1),
+                ..old
+            };
+            if let Some(slot) = self.nodes.get_mut(index.slot as usize) {
+                *slot = Node {
+                    generation: index.generation,
+                    ..node
+                };
             }
-            None => {
-                self.nodes.push(node);
-                Index(self.nodes.len() as u32 - 1)
+            index
+        } else {
+            self.nodes.push(node);
+            Index {
+                slot: self.nodes.len() as u32 - 1,
+                generation: 0,
             }
         };
         let hasher = self.hasher.clone();
         let nodes = &self.nodes;
-        let local_of = |index: &Index| nodes.get(index.0 as usize).map_or(0, |node| node.local);
+        let local_of = |index: &Index| nodes.get(index.slot as usize).map_or(0, |node| node.local);
         self.by_local
             .insert_unique(hasher.hash_one(local), index, |index| {
                 hasher.hash_one(local_of(index))
@@ -348,8 +377,8 @@ impl Inodes {
         let nodes = &self.nodes;
         let hash = |index: &Index| {
             nodes
-                .get(index.0 as usize)
-                .map_or(0, |node| hasher.hash_one((node.parent.0, &*node.name)))
+                .get(index.slot as usize)
+                .map_or(0, |node| hasher.hash_one((node.parent, &*node.name)))
         };
         self.by_name.insert_unique(hash(&index), index, hash);
         let parent = self.parent(index);
@@ -439,7 +468,7 @@ impl Inodes {
         }
         for _ in 0..self.nodes.len().saturating_mul(2) {
             self.hand = (self.hand + 1) % self.nodes.len().max(1);
-            let index = Index(self.hand as u32);
+            let Some(index) = self.at(self.hand) else { continue };
             let Some(node) = self.node_mut(index) else {
                 continue;
             };
@@ -494,11 +523,7 @@ impl Inodes {
 
     /// Every directory known, for a rescan.
     pub(super) fn all(&self) -> impl Iterator<Item = Index> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| !node.free)
-            .map(|(index, _)| Index(index as u32))
+        (0..self.nodes.len()).filter_map(|slot| self.at(slot))
     }
 }
 
@@ -570,7 +595,8 @@ mod tests {
         assert_eq!(t.find(10), None);
         assert_eq!(path(&mut t, new).unwrap(), "f");
         assert_eq!(t.len(), 2);
-        assert_eq!(old, new, "the slot is used again");
+        assert_eq!(old.slot, new.slot, "the slot is used again");
+        assert_eq!(path(&mut t, old), None, "but not under the old index");
     }
 
     #[test]

@@ -85,10 +85,7 @@ impl Walk<'_> {
         match component {
             "" | "." => return Ok(()),
             ".." if self.steps.pop().is_some() => return Ok(()),
-            ".." => {
-                let target = Path::new("..").to_owned();
-                return self.from_outside(&self.root.path().join(target));
-            }
+            ".." => return self.start_again(&self.root.path().join("..")),
             RESERVED_NAME => return Err(FsError::NotFound),
             _ => {}
         }
@@ -121,11 +118,11 @@ impl Walk<'_> {
         // A target that is not UTF-8 leads to a name that is invisible anyway.
         let target = target.into_string().map_err(|_| FsError::NotFound)?;
         if target.starts_with('/') {
-            return self.from_outside(Path::new(&target));
+            return self.start_again(Path::new(&target));
         }
         let climbs = self.climbs_out(&target);
         if climbs {
-            return self.from_outside(&self.root.path().join(self.path()).join(&target));
+            return self.start_again(&self.root.path().join(self.path()).join(&target));
         }
         self.push_front(Path::new(&target));
         Ok(())
@@ -159,7 +156,7 @@ impl Walk<'_> {
 
     /// A path that is absolute, or climbs over the root. It may still mean something inside: then the walk
     /// starts again at the root and checks every component as usual.
-    fn from_outside(&mut self, path: &Path) -> Result<(), FsError> {
+    fn start_again(&mut self, path: &Path) -> Result<(), FsError> {
         self.links_left = self.links_left.checked_sub(1).ok_or(FsError::LinkLoop)?;
         let inside: PathBuf = match path.strip_prefix(self.root.path()) {
             Ok(inside) if !inside.components().any(|part| part == Component::ParentDir) => inside.to_owned(),

@@ -26,7 +26,7 @@ struct Stream {
     directory: Object,
     /// Entries before the stream's position.
     position: u64,
-    stream: Dir,
+    entries: Dir,
     /// An entry that was read and did not fit.
     waiting: Option<Entry>,
 }
@@ -113,7 +113,7 @@ impl Stream {
         Ok(Self {
             directory: object,
             position: 2,
-            stream: Dir::new(file)?,
+            entries: Dir::new(file)?,
             waiting: None,
         })
     }
@@ -123,7 +123,7 @@ impl Stream {
         if let Some(entry) = self.waiting.take() {
             return Ok(Some(entry));
         }
-        while let Some(entry) = self.stream.read() {
+        while let Some(entry) = self.entries.read() {
             let entry = entry?;
             // Names that are not UTF-8 cannot be said on the wire and stay out, as do `.` and `..`.
             let Some(name) = entry

@@ -257,8 +257,5 @@ fn answers_from_memory(directory: &OwnedFd) -> bool {
         0xe0f5_e1e2,
         0x7371_7368,
     ];
-    rustix::fs::fstatfs(directory).is_ok_and(|statfs| {
-        #[expect(clippy::unnecessary_cast, reason = "the type differs between architectures")]
-        LOCAL.contains(&(i64::from(statfs.f_type as u32)))
-    })
+    rustix::fs::fstatfs(directory).is_ok_and(|statfs| LOCAL.contains(&i64::from(statfs.f_type as u32)))
 }

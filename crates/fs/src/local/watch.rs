@@ -34,7 +34,7 @@ impl Watcher {
     /// Starts to watch what clients of these sources know, and publishes what changes. `None` where this system
     /// or its limits do not allow it; clients then see changes when their caches expire.
     #[cfg(target_os = "linux")]
-    pub fn start(sources: Vec<Arc<LocalSource>>, news: Arc<Invalidations>) -> Option<Self> {
+    pub fn start(sources: &[Arc<LocalSource>], news: Arc<Invalidations>) -> Option<Self> {
         let shared = sources.iter().map(|source| source.shared.clone()).collect();
         match inotify::Thread::start(shared, news) {
             Ok(thread) => {
@@ -50,7 +50,7 @@ impl Watcher {
 
     /// See the version for Linux.
     #[cfg(not(target_os = "linux"))]
-    pub fn start(_sources: Vec<Arc<LocalSource>>, _news: Arc<Invalidations>) -> Option<Self> {
+    pub fn start(_sources: &[Arc<LocalSource>], _news: Arc<Invalidations>) -> Option<Self> {
         tracing::warn!("changes made by other programs will not be announced on this system");
         None
     }

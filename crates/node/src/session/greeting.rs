@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use spiderweb_protocol::fs::{Hello, HelloError, Op, Reply};
@@ -50,7 +50,10 @@ async fn hello(mut socket: WebSocket, service: &Service) -> Option<(WebSocket, H
             Ok(envelope) if envelope.kind == MessageKind::Request(Op::Hello) => {
                 let checked = Hello::check(envelope.payload.as_ref(), service.token.as_ref());
                 if checked == Err(HelloError::AuthFailed) {
-                    slow_down(socket.peer().map(|peer| peer.ip())).await;
+                    let pause = service
+                        .wrong_tokens
+                        .pause(socket.peer().map(|peer| peer.ip()), Instant::now());
+                    tokio::time::sleep(pause).await;
                 }
                 (
                     Some(envelope.tag.unwrap_or_default()),
@@ -82,23 +85,57 @@ pub(super) fn accepted(socket: &WebSocket, service: &Service, tag: Tag) -> Frame
     )
 }
 
-/// Addresses with failed attempts, and when the last one was.
-static FAILURES: LazyLock<Mutex<HashMap<Option<IpAddr>, (u32, Instant)>>> = LazyLock::new(Mutex::default);
-
 /// Failures are forgotten after this long without a new one.
 const FORGIVEN: Duration = Duration::from_secs(60);
 
-/// Delays the answer to a wrong token, longer each time the address tries: guessing gets slow, and a mistyped
+/// Delay of the first answer to a wrong token, and what each further one adds.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The delay stops growing after so many failures.
+const MOST_PAUSES: u32 = 20;
+
+/// Wrong tokens by the address they came from.
+///
+/// The answer to a wrong token is delayed, longer each time the address tries: guessing gets slow, and a mistyped
 /// token costs a tenth of a second. Only the guesser's own connection waits.
-async fn slow_down(address: Option<IpAddr>) {
-    let count = {
-        let mut failures = FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
+#[derive(Default)]
+pub(crate) struct WrongTokens(Mutex<HashMap<Option<IpAddr>, Failures>>);
+
+struct Failures {
+    count: u32,
+    last: Instant,
+}
+
+impl WrongTokens {
+    /// Notes a failure, and says how long its answer has to wait.
+    fn pause(&self, address: Option<IpAddr>, now: Instant) -> Duration {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.retain(|_, failures| now.duration_since(failures.last) < FORGIVEN);
+        let failures = failures
+            .entry(address)
+            .or_insert(Failures { count: 0, last: now });
+        failures.count = failures.count.saturating_add(1);
+        failures.last = now;
+        PAUSE * failures.count.min(MOST_PAUSES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guessing_gets_slow_and_is_forgiven() {
+        let tokens = WrongTokens::default();
         let now = Instant::now();
-        failures.retain(|_, (_, last)| now.duration_since(*last) < FORGIVEN);
-        let (count, last) = failures.entry(address).or_insert((0, now));
-        *count = count.saturating_add(1);
-        *last = now;
-        *count
-    };
-    tokio::time::sleep(Duration::from_millis(100) * count.min(20)).await;
+        let here = Some([127, 0, 0, 1].into());
+        assert_eq!(tokens.pause(here, now), PAUSE);
+        assert_eq!(tokens.pause(here, now), PAUSE * 2);
+        assert_eq!(tokens.pause(None, now), PAUSE, "others do not wait");
+        for _ in 0..100 {
+            tokens.pause(here, now);
+        }
+        assert_eq!(tokens.pause(here, now), PAUSE * MOST_PAUSES);
+        assert_eq!(tokens.pause(here, now + FORGIVEN), PAUSE);
+    }
 }

@@ -16,15 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use spiderweb_fs::{FsError, Patience, SessionId};
-use spiderweb_protocol::Tag;
-use spiderweb_protocol::fs::Request;
+use spiderweb_fs::{Creation, FsError, Patience};
+use spiderweb_protocol::fs::{Reply, Request};
+use spiderweb_protocol::{HandleId, Tag};
 use spiderweb_transport::{Frame, Masking};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::footprint::Footprint;
 use super::{event_frame, locks, reply_frame};
-use crate::dispatch::{Outcome, Service};
+use crate::dispatch::{Caller, Outcome, Service};
 
 /// How long a request may stand still before others pass it.
 pub(super) const OVERTAKE_AFTER: Duration = Duration::from_millis(2);
@@ -76,7 +76,7 @@ struct State {
 /// The queue of one session, shared by its task and its runners.
 pub(super) struct Lane {
     pub(super) service: Arc<Service>,
-    pub(super) session: SessionId,
+    pub(super) caller: Caller,
     pub(super) masking: Masking,
     state: Mutex<State>,
 }
@@ -94,10 +94,10 @@ pub(super) struct Progress {
 }
 
 impl Lane {
-    pub(super) fn new(service: Arc<Service>, session: SessionId, masking: Masking) -> Arc<Self> {
+    pub(super) fn new(service: Arc<Service>, caller: Caller, masking: Masking) -> Arc<Self> {
         Arc::new(Self {
             service,
-            session,
+            caller,
             masking,
             state: Mutex::default(),
         })
@@ -171,7 +171,7 @@ impl Lane {
         let lane = self.clone();
         self.service.tasks.spawn_blocking(move || {
             while let Some(job) = lane.take() {
-                lane.carry_out(job);
+                lane.carry_out(&job);
             }
             drop(permit);
         });
@@ -186,51 +186,55 @@ impl Lane {
             state.eligible()
         };
         let job = job.and_then(|index| state.waiting.remove(index));
-        match &job {
-            Some(job) => {
-                state.waiting_bytes -= job.bytes;
-                state.running.push((job.number, job.footprint));
-            }
-            None => {
-                state.runners -= 1;
-                // Whoever fills the queue or empties the socket next starts another.
-                state.wake();
-            }
+        if let Some(job) = &job {
+            state.waiting_bytes -= job.bytes;
+            state.running.push((job.number, job.footprint));
+        } else {
+            state.runners -= 1;
+            // Whoever fills the queue or empties the socket next starts another.
+            state.wake();
         }
         job
     }
 
-    fn carry_out(self: &Arc<Self>, job: Job) {
-        let finish = Finish {
+    fn carry_out(self: &Arc<Self>, job: &Job) {
+        let mut finish = Finish {
             lane: self,
             number: job.number,
             frames: Vec::new(),
+            created: None,
         };
         let Outcome { result, events } = self
             .service
-            .perform(&job.request, self.session, Patience::Blocking);
-        if let (
-            Err(FsError::WouldBlock),
-            Request::Lock {
-                handle,
-                kind,
-                wait: true,
-            },
-        ) = (&result, &job.request)
-        {
-            if self.begin_lock_wait() {
-                locks::wait(self.clone(), *handle, *kind, job.tag);
-                return;
+            .perform(&job.request, self.caller, Patience::Blocking);
+        match (&result, &job.request) {
+            (
+                Err(FsError::WouldBlock),
+                Request::Lock {
+                    handle,
+                    kind,
+                    wait: true,
+                },
+            ) if self.begin_lock_wait() => {
+                return locks::wait(self.clone(), *handle, *kind, job.tag);
             }
+            (Ok(Reply::Created { handle, .. }), Request::Create { parent, name, .. }) => {
+                let creation = Creation {
+                    peer: self.caller.peer,
+                    parent: *parent,
+                    name: name.clone(),
+                };
+                finish.created = Some((*handle, creation));
+            }
+            _ => {}
         }
-        let mut finish = finish;
         finish
             .frames
             .extend(events.iter().map(|event| event_frame(self.masking, event)));
         finish
             .frames
             .push(reply_frame(self.masking, job.request.op(), job.tag, &result));
-        self.service.news.publish(&events, Some(self.session));
+        self.service.news.publish(&events, Some(self.caller.session));
     }
 
     fn begin_lock_wait(&self) -> bool {
@@ -286,6 +290,8 @@ struct Finish<'l> {
     lane: &'l Lane,
     number: u64,
     frames: Vec<Frame>,
+    /// The handle that the answer carries, if the request made a file.
+    created: Option<(HandleId, Creation)>,
 }
 
 impl Drop for Finish<'_> {
@@ -296,6 +302,10 @@ impl Drop for Finish<'_> {
         state.finished += 1;
         state.stalled &= !(state.waiting.is_empty() && state.running.is_empty());
         state.deliver(std::mem::take(&mut self.frames));
+        if let (true, Some((handle, creation))) = (state.closed, self.created.take()) {
+            drop(state);
+            self.lane.service.handles.mark_undelivered(handle, creation);
+        }
     }
 }
 

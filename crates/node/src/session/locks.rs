@@ -57,6 +57,6 @@ async fn take(lane: &Arc<Lane>, handle: HandleId, kind: LockKind) -> Result<(), 
 async fn attempt(lane: &Arc<Lane>, handle: HandleId, kind: LockKind) -> Result<(), FsError> {
     let lane = lane.clone();
     let attempt =
-        tokio::task::spawn_blocking(move || lane.service.lock(handle, kind, lane.session).map(drop));
+        tokio::task::spawn_blocking(move || lane.service.lock(handle, kind, lane.caller.session).map(drop));
     attempt.await.unwrap_or(Err(FsError::WouldBlock))
 }

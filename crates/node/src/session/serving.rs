@@ -23,7 +23,7 @@ use super::footprint::Footprint;
 use super::greeting::{UNSUPPORTED_OPCODE, accepted};
 use super::lane::{Lane, MOST_UNREAD, OVERTAKE_AFTER, Progress};
 use super::{error_frame, event_frame, reply_frame};
-use crate::dispatch::Service;
+use crate::dispatch::{Caller, Service};
 
 /// News of others leave at once, then at most this often: many changes travel together, and none is late enough
 /// to be noticed.
@@ -63,7 +63,7 @@ impl fmt::Display for End {
 pub(super) struct Session {
     socket: WebSocket,
     service: Arc<Service>,
-    id: SessionId,
+    caller: Caller,
     lane: Arc<Lane>,
     /// News of others, if the peer wants any.
     mailbox: Option<Arc<Mailbox>>,
@@ -82,8 +82,12 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(socket: WebSocket, hello: Hello, id: SessionId, service: Arc<Service>) -> Self {
         let now = Instant::now();
+        let caller = Caller {
+            session: id,
+            peer: socket.peer().map(|peer| peer.ip()),
+        };
         let mut session = Self {
-            lane: Lane::new(service.clone(), id, socket.masking()),
+            lane: Lane::new(service.clone(), caller, socket.masking()),
             mailbox: None,
             stopped: Box::pin(service.tasks.stopped().clone().cancelled_owned()),
             draining: None,
@@ -93,7 +97,7 @@ impl Session {
             written: (now, socket.bytes_written()),
             socket,
             service,
-            id,
+            caller,
         };
         session.subscribe(hello);
         session
@@ -102,7 +106,7 @@ impl Session {
     pub(super) async fn run(mut self) -> End {
         let end = poll_fn(|cx| self.poll_serve(cx)).await;
         self.lane.close();
-        self.service.news.unsubscribe(self.id);
+        self.service.news.unsubscribe(self.caller.session);
         if matches!(end, End::Left | End::Refused | End::Stopped) {
             // The peer may be gone already; there is nobody else to tell.
             let _ = self.socket.close().await;
@@ -112,9 +116,9 @@ impl Session {
 
     fn subscribe(&mut self, hello: Hello) {
         match (&self.mailbox, hello.subscribe_invalidations) {
-            (None, true) => self.mailbox = Some(self.service.news.subscribe(self.id)),
+            (None, true) => self.mailbox = Some(self.service.news.subscribe(self.caller.session)),
             (Some(_), false) => {
-                self.service.news.unsubscribe(self.id);
+                self.service.news.unsubscribe(self.caller.session);
                 self.mailbox = None;
             }
             _ => {}
@@ -142,11 +146,18 @@ impl Session {
                 }
             }
             self.lane.ensure_runner(self.socket.queued_bytes());
+            if worked && self.socket.queued_bytes() == 0 {
+                self.socket.acknowledge();
+            }
             let flushed = match self.socket.poll_flush(cx) {
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Lost(error)),
                 Poll::Pending => false,
             };
+            if progress.waiting {
+                // The socket may have room again for what the runners paused for.
+                self.lane.ensure_runner(self.socket.queued_bytes());
+            }
             if worked {
                 continue;
             }
@@ -213,7 +224,7 @@ impl Session {
     fn handle(&mut self, message: Message) {
         let masking = self.socket.masking();
         match message {
-            Message::Text(frame) => self.handle_text(frame.freeze()),
+            Message::Text(frame) => self.handle_text(&frame.freeze()),
             Message::Ping(payload) => self.socket.queue(Frame::pong(masking, &payload)),
             Message::Pong => {}
             Message::Close(_) => self.draining = Some(End::Left),
@@ -224,8 +235,8 @@ impl Session {
         }
     }
 
-    fn handle_text(&mut self, frame: Bytes) {
-        let envelope = match Envelope::parse(&frame) {
+    fn handle_text(&mut self, frame: &Bytes) {
+        let envelope = match Envelope::parse(frame) {
             Ok(envelope) => envelope,
             Err(error) => {
                 self.say(None, &error.to_string());
@@ -243,7 +254,7 @@ impl Session {
         if let Err(error) = self.service.check_capability(op, envelope.node) {
             return self.reply(op, tag, &Err(error));
         }
-        match Request::from_envelope(op, &envelope, &frame) {
+        match Request::from_envelope(op, &envelope, frame) {
             Ok(request) => self.handle_request(request, tag, frame.len()),
             Err(error) => self.say(Some(tag), &error.to_string()),
         }
@@ -267,7 +278,7 @@ impl Session {
     fn handle_request(&mut self, request: Request, tag: Tag, bytes: usize) {
         let footprint = Footprint::of(&request, |handle| self.service.handles.inode_of(handle));
         if self.lane.may_answer_now(&footprint) {
-            let outcome = self.service.perform(&request, self.id, Patience::Immediate);
+            let outcome = self.service.perform(&request, self.caller, Patience::Immediate);
             if !matches!(outcome.result, Err(FsError::NotNow)) {
                 return self.reply(request.op(), tag, &outcome.result);
             }

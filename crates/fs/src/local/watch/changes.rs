@@ -188,15 +188,14 @@ pub(super) fn compare_all(shared: &Shared) -> Findings {
             shared.verify(index, place.object, &stat)?;
             Ok(stat)
         });
-        match looked {
-            Ok(stat) => note(shared, index, &stat, &mut findings),
-            Err(_) => {
-                let kind = shared
-                    .inodes()
-                    .known(index)
-                    .map_or(Kind::File, |known| known.kind);
-                findings.changed(local, kind);
-            }
+        if let Ok(stat) = looked {
+            note(shared, index, &stat, &mut findings);
+        } else {
+            let kind = shared
+                .inodes()
+                .known(index)
+                .map_or(Kind::File, |known| known.kind);
+            findings.changed(local, kind);
         }
     }
     findings

@@ -87,7 +87,7 @@ impl Watches {
         let Some(inotify) = &self.inotify else {
             return false;
         };
-        let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
+        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut reader = Reader::new(inotify, &mut buffer);
         let mut overflowed = false;
         // Ends with `WOULDBLOCK` once everything is read.
@@ -155,10 +155,10 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         // Writing to an event counter does not fail, and a thread that cannot be told would hang below.
-        if rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).is_ok() {
-            if let Some(thread) = self.thread.take() {
-                let _ = thread.join();
-            }
+        if rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
         }
     }
 }

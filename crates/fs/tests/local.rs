@@ -1,0 +1,213 @@
+//! A folder as a source, with and without what only newer kernels have.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail; its helpers are outside of test functions")]
+
+use std::fs;
+use std::path::Path;
+
+use spiderweb_fs::{FsError, LocalSource, Patience, Source};
+use spiderweb_protocol::fs::{ListingEncoder, OpenFlags};
+use spiderweb_protocol::{EntryName, InodeId};
+
+const BLOCKING: Patience = Patience::Blocking;
+
+fn name(text: &str) -> EntryName {
+    EntryName::new(text).unwrap()
+}
+
+fn lookup(source: &LocalSource, path: &str) -> Result<InodeId, FsError> {
+    path.split('/').try_fold(source.root(), |parent, part| {
+        let attr = source.lookup(parent, &name(part), BLOCKING)?;
+        Ok(InodeId::new(attr.id).unwrap())
+    })
+}
+
+fn on_both(folder: &Path, test: impl Fn(LocalSource)) {
+    test(LocalSource::open(folder, 0).unwrap());
+    test(LocalSource::open_plain(folder, 0).unwrap());
+}
+
+#[test]
+fn an_id_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("a/b")).unwrap();
+    fs::write(folder.path().join("a/b/f"), "kept").unwrap();
+    let before = LocalSource::open(folder.path(), 0).unwrap();
+    let id = lookup(&before, "a/b/f").unwrap();
+    drop(before);
+    on_both(folder.path(), |after| {
+        assert!(matches!(
+            after.getattr(id, Patience::Immediate),
+            Err(FsError::NotNow)
+        ));
+        assert_eq!(after.getattr(id, BLOCKING).unwrap().sz, 4);
+        let bogus = InodeId::compose(0, 12).unwrap();
+        assert!(matches!(after.getattr(bogus, BLOCKING), Err(FsError::NotFound)));
+    });
+}
+
+#[test]
+fn links_are_followed_inside_and_nowhere_else() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "s").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    fs::create_dir_all(at("dir/deep")).unwrap();
+    fs::write(at("dir/deep/f"), "inside").unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let back = format!("../{}/dir/deep/f", root.file_name().unwrap().to_str().unwrap());
+    for (link, target) in [
+        ("relative", "dir/deep/f".to_owned()),
+        ("dir/up", "../dir/./deep/../deep/f".to_owned()),
+        ("absolute", root.join("dir/deep/f").to_str().unwrap().to_owned()),
+        ("chain", "absolute".to_owned()),
+        ("around", back),
+        ("self", ".".to_owned()),
+        ("out", outside.path().join("secret").to_str().unwrap().to_owned()),
+        ("parent", "..".to_owned()),
+        ("climb", "../../../../../../../etc/passwd".to_owned()),
+        ("nowhere", "missing".to_owned()),
+        ("outside-nowhere", "/nonexistent/at/all".to_owned()),
+        ("loop", "loop".to_owned()),
+        ("ping", "pong".to_owned()),
+        ("pong", "ping".to_owned()),
+    ] {
+        std::os::unix::fs::symlink(target, at(link)).unwrap();
+    }
+    on_both(folder.path(), |source| {
+        let file = lookup(&source, "dir/deep/f").unwrap();
+        for link in ["relative", "dir/up", "absolute", "chain", "around"] {
+            assert_eq!(lookup(&source, link).unwrap(), file, "{link}");
+        }
+        assert_eq!(lookup(&source, "self").unwrap(), source.root());
+        for (link, number) in [
+            ("out", 13),
+            ("parent", 13),
+            ("climb", 13),
+            ("nowhere", 2),
+            ("outside-nowhere", 2),
+            ("loop", 40),
+            ("ping", 40),
+        ] {
+            assert_eq!(
+                lookup(&source, link).unwrap_err().errno().number(),
+                number,
+                "{link}"
+            );
+        }
+        let mut page = ListingEncoder::new(0, 100);
+        assert!(source.list(source.root(), 0, &mut page).unwrap().0);
+        // `.`, `..`, dir and the five links of the root that lead somewhere inside.
+        assert_eq!(page.count(), 8);
+    });
+}
+
+#[test]
+fn an_id_never_means_another_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    on_both(folder.path(), |source| {
+        fs::write(at("f"), "one").unwrap();
+        let id = lookup(&source, "f").unwrap();
+        fs::write(at("other"), "two!").unwrap();
+        fs::rename(at("other"), at("f")).unwrap();
+        assert!(matches!(source.getattr(id, BLOCKING), Err(FsError::NotFound)));
+        fs::remove_file(at("f")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", at("f")).unwrap();
+        assert!(matches!(
+            source.open(id, OpenFlags::READ, BLOCKING),
+            Err(FsError::NotFound)
+        ));
+        fs::remove_file(at("f")).unwrap();
+    });
+}
+
+#[test]
+fn the_root_made_anew_keeps_its_id() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("export");
+    fs::create_dir(&folder).unwrap();
+    let source = LocalSource::open(&folder, 0).unwrap();
+    let root = source.root();
+    fs::remove_dir(&folder).unwrap();
+    assert!(matches!(source.getattr(root, BLOCKING), Err(FsError::NotFound)));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("f"), "x").unwrap();
+    assert_eq!(source.getattr(root, BLOCKING).unwrap().id, root.get());
+    assert!(lookup(&source, "f").is_ok());
+}
+
+#[test]
+fn special_files_are_seen_and_never_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    on_both(folder.path(), |source| {
+        let id = lookup(&source, "socket").unwrap();
+        assert_eq!(source.getattr(id, BLOCKING).unwrap().k, 1);
+        assert!(matches!(
+            source.open(id, OpenFlags::READ, BLOCKING),
+            Err(FsError::NotAFile)
+        ));
+        assert!(matches!(source.xattrs(id), Err(FsError::Unsupported)));
+    });
+    drop(socket);
+}
+
+#[test]
+fn paths_may_be_longer_than_the_system_takes_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    on_both(folder.path(), |source| {
+        let mut directory = source.root();
+        let long = name(&"d".repeat(250));
+        // Twice the system's limit of 4096 bytes.
+        for _ in 0..32 {
+            let _ = source.mkdir(directory, &long);
+            directory = InodeId::new(source.lookup(directory, &long, BLOCKING).unwrap().id).unwrap();
+        }
+        let made = source
+            .create(directory, &name("f"), 0o644, OpenFlags::READ_WRITE)
+            .unwrap();
+        made.file.write(0, b"deep").unwrap();
+        let id = InodeId::new(made.attr.id).unwrap();
+        assert_eq!(source.getattr(id, BLOCKING).unwrap().sz, 4);
+        source.unlink(directory, &name("f")).unwrap();
+    });
+    // The usual ways to clean up fail on such paths.
+    std::process::Command::new("rm")
+        .arg("-rf")
+        .arg(folder.path())
+        .status()
+        .unwrap();
+}
+
+#[test]
+fn pages_of_any_size_show_every_entry_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..50 {
+        fs::write(folder.path().join(format!("f{number}")), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join(format!("dangling{number}"))).unwrap();
+    }
+    on_both(folder.path(), |source| {
+        for size in [1, 2, 3, 7, 52, 53, 1000] {
+            let (mut cookie, mut pages) = (0, 0);
+            loop {
+                let mut page = ListingEncoder::new(cookie, size);
+                let (eof, _) = source.list(source.root(), cookie, &mut page).unwrap();
+                cookie += page.count();
+                pages += 1;
+                assert!(
+                    eof || page.count() == u64::from(size),
+                    "a page is full or the last"
+                );
+                if eof {
+                    break;
+                }
+            }
+            assert_eq!(
+                (cookie, pages),
+                (52, 52_u64.div_ceil(size.into())),
+                "pages of {size}"
+            );
+        }
+    });
+}
