@@ -157,7 +157,7 @@ pub(crate) async fn run(args: &BenchArgs, context: &mut Context) -> Result<(), F
     let target = Target::prepare(args, &context.global, &context.global.url).await?;
     let measured = tokio::select! {
         measured = measure(args, &context.global, &target, process) => measured,
-        () = stop.cancelled() => Err(Failure::message("stopped")),
+        () = stop.cancelled() => Err(Failure::Interrupted),
     };
     target.remove().await;
     let mut outcome = measured?;

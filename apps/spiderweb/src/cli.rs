@@ -127,6 +127,13 @@ pub(crate) enum Command {
     Completions(completions::Completions),
 }
 
+impl Command {
+    /// Whether an interrupt leaves something to clean up; all others end at once.
+    pub(crate) const fn cleans_up(&self) -> bool {
+        matches!(self, Self::Put(_) | Self::Cp(_) | Self::Bench(_))
+    }
+}
+
 /// Parses a path on a node; used by every command's arguments.
 pub(crate) fn remote_path(text: &str) -> Result<RemotePath, String> {
     text.parse().map_err(|error: spiderweb_client::PathError| {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench;
 use crate::cli::{Cli, Command, Global};
-use crate::failure::Failure;
+use crate::failure::{Failure, INTERRUPTED};
 use crate::output::Output;
 
 /// What every command gets.
@@ -33,7 +33,9 @@ pub(crate) struct Context {
 /// Runs the command of a parsed line.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let stop = CancellationToken::new();
-    tokio::spawn(interrupts(stop.clone()));
+    if cli.command.cleans_up() {
+        tokio::spawn(interrupts(stop.clone()));
+    }
     let mut context = Context {
         out: Output::new(&cli.global),
         global: cli.global,
@@ -61,8 +63,6 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     done.and(flushed)
 }
 
-/// 128 + 2, as shells report a program that an interrupt ended.
-const INTERRUPTED: i32 = 130;
 /// Time for removing partial copies after an interrupt.
 const CLEAN_UP: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -71,7 +71,6 @@ async fn interrupts(stop: CancellationToken) {
         return;
     }
     stop.cancel();
-    // Commands that have nothing to clean up do not look at the token.
     let _ = tokio::time::timeout(CLEAN_UP, tokio::signal::ctrl_c()).await;
-    std::process::exit(INTERRUPTED);
+    std::process::exit(INTERRUPTED.into());
 }

@@ -10,6 +10,9 @@ use spiderweb_transport::DialError;
 
 use crate::output::shown;
 
+/// 128 + 2, as shells report a program that an interrupt ended.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -24,6 +27,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// Whoever read our output has left; nothing to say.
     BrokenPipe,
+    /// The user ended it.
+    Interrupted,
     /// Some of many things failed, and each was reported.
     Reported,
 }
@@ -84,6 +89,7 @@ impl Failure {
             Self::BrokenPipe => ExitCode::SUCCESS,
             Self::Failed { .. } | Self::Reported => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
+            Self::Interrupted => ExitCode::from(INTERRUPTED),
         }
     }
 
@@ -95,7 +101,7 @@ impl Failure {
                 hint: Some(hint),
             } => Some(format!("{message}\n  hint: {hint}")),
             Self::Usage(message) => Some(format!("{message}\n\nFor more information, try '--help'.")),
-            Self::BrokenPipe | Self::Reported => None,
+            Self::BrokenPipe | Self::Interrupted | Self::Reported => None,
         }
     }
 }
@@ -134,6 +140,7 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
             }
             _ => explain(verb, Some(inner), source),
         },
+        Error::Stopped => Failure::Interrupted,
         Error::Local { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
         Error::Local { what, source } => Failure::message(format!("{what}: {}", plain(source))),
         Error::Dial { url, source } => {

@@ -78,7 +78,7 @@ pub(super) async fn run(
     };
     let measured = tokio::select! {
         measured = pairs(args, &context.global, &target_a, &target_b) => measured,
-        () = context.stop.cancelled() => Err(Failure::message("stopped")),
+        () = context.stop.cancelled() => Err(Failure::Interrupted),
     };
     target_a.remove().await;
     target_b.remove().await;

@@ -111,7 +111,7 @@ impl Cp {
         let copied = tokio::select! {
             copied = copier.copy(sources, target) => copied,
             // The tasks that copy files look at the token themselves and clean up.
-            () = context.stop.cancelled() => Err(Failure::message("stopped")),
+            () = context.stop.cancelled() => Err(Failure::Interrupted),
         };
         while let Some(joined) = copier.files.join_next().await {
             copier.count(joined);

@@ -49,7 +49,7 @@ struct ChangeJson<'a> {
 #[derive(Default)]
 struct Names {
     roots: HashMap<InodeId, RemotePath>,
-    names: HashMap<InodeId, (InodeId, EntryName)>,
+    known: HashMap<InodeId, (InodeId, EntryName)>,
     children: HashMap<InodeId, Vec<InodeId>>,
 }
 
@@ -110,15 +110,15 @@ impl Watch {
 
     fn show(&self, context: &mut Context, names: &Names, what: &str, id: InodeId) -> Result<(), Failure> {
         let path = names.path(id);
-        let wanted = match path {
+        let wanted = match &path {
             _ if self.paths.is_empty() => true,
-            Some(ref path) => self.paths.iter().any(|root| path.is_within(root)),
+            Some(path) => self.paths.iter().any(|root| path.is_within(root)),
             None => false,
         };
         if !wanted {
             return Ok(());
         }
-        let path = path.map(ToString::to_string);
+        let path = path.map(|path| path.to_string());
         let text = match &path {
             Some(path) => context.out.name(path),
             None => format!("id {id}"),
@@ -162,7 +162,7 @@ impl Names {
             return Ok(());
         }
         let mut walk = Walk::of(&remote.client, root.clone(), found.id);
-        while self.names.len() < KNOWN
+        while self.known.len() < KNOWN
             && let Some(step) = walk.next().await
         {
             // A directory that cannot be read has no names to learn.
@@ -189,8 +189,8 @@ impl Names {
             .collect();
         for id in self.children.remove(&dir).unwrap_or_default() {
             let here = |(parent, name): &(InodeId, EntryName)| *parent == dir && now.get(&id) != Some(name);
-            if self.names.get(&id).is_some_and(here) {
-                self.names.remove(&id);
+            if self.known.get(&id).is_some_and(here) {
+                self.known.remove(&id);
             } else {
                 self.children.entry(dir).or_default().push(id);
             }
@@ -201,8 +201,8 @@ impl Names {
     }
 
     fn learn(&mut self, id: InodeId, parent: InodeId, name: EntryName) {
-        if self.names.len() < KNOWN && !self.roots.contains_key(&id) && !self.names.contains_key(&id) {
-            self.names.insert(id, (parent, name));
+        if self.known.len() < KNOWN && !self.roots.contains_key(&id) && !self.known.contains_key(&id) {
+            self.known.insert(id, (parent, name));
             self.children.entry(parent).or_default().push(id);
         }
     }
@@ -215,7 +215,7 @@ impl Names {
                 let names = root.names().iter().chain(below.iter().rev().copied());
                 return Some(names.cloned().collect());
             }
-            let (parent, name) = self.names.get(&at)?;
+            let (parent, name) = self.known.get(&at)?;
             below.push(name);
             at = *parent;
         }

@@ -8,6 +8,7 @@ use spiderweb_protocol::fs::{Attr, FileKind};
 
 use super::Copier;
 use crate::failure::{Doing as _, Failure};
+use crate::progress;
 
 impl Copier {
     pub(super) async fn download(&mut self, source: &RemotePath, target: &Path) -> Result<(), Failure> {
@@ -19,7 +20,7 @@ impl Copier {
             .doing("copy", source)?;
         if !found.is_directory() {
             if self.files.is_empty() {
-                self.bar.set_length(found.attr.sz);
+                progress::expect(&self.bar, found.attr.sz);
             }
             return self
                 .download_file(found.id, source.clone(), target.to_owned())

@@ -8,6 +8,7 @@ use spiderweb_protocol::{EntryName, Errno, InodeId};
 use super::{Copier, entry_name};
 use crate::commands::put::permissions;
 use crate::failure::{Doing as _, Failure};
+use crate::progress;
 
 /// A local directory whose contents go into a directory of the node.
 struct Pair {
@@ -21,7 +22,7 @@ impl Copier {
         let metadata = tokio::fs::metadata(source).await;
         let metadata = metadata.map_err(|error| Failure::local(cannot_read(source), error))?;
         if metadata.is_file() && self.files.is_empty() {
-            self.bar.set_length(metadata.len());
+            progress::expect(&self.bar, metadata.len());
         }
         if !metadata.is_dir() {
             let parent = self.remote.view.parent(&self.remote.client, target).await;
