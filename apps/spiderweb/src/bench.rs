@@ -171,7 +171,7 @@ async fn ceiling(args: &BenchArgs, global: &Global) -> Result<Option<f64>, Failu
     if args.no_ceiling {
         return Ok(None);
     }
-    let responder = Responder::start(args.block, args.entries).await?;
+    let responder = Responder::start(args.block, args.entries)?;
     let workload = Workload::imaginary(Shape::of(args));
     let options = remote::options(global)?;
     let options = spiderweb_client::Options {

@@ -67,10 +67,30 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 const CLEAN_UP: std::time::Duration = std::time::Duration::from_secs(2);
 
 async fn interrupts(stop: CancellationToken) {
-    if tokio::signal::ctrl_c().await.is_err() {
-        return;
-    }
+    ended().await;
     stop.cancel();
-    let _ = tokio::time::timeout(CLEAN_UP, tokio::signal::ctrl_c()).await;
+    let _ = tokio::time::timeout(CLEAN_UP, ended()).await;
     std::process::exit(INTERRUPTED.into());
+}
+
+/// Waits until the user or the system wants the program to end.
+async fn ended() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let terminated = signal(SignalKind::terminate());
+        let hung_up = signal(SignalKind::hangup());
+        if let (Ok(mut terminated), Ok(mut hung_up)) = (terminated, hung_up) {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = hung_up.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler the default action ends the program, and this never returns.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -1,6 +1,7 @@
 //! A node that answers at once and does nothing: the ceiling of a measurement.
 //!
-//! Its frames have the size of real answers; it looks at a request only for its type and tag.
+//! Its frames have the size of real answers; it looks at a request only for its type and tag. It has threads of its
+//! own, as a node on the same machine would.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +12,24 @@ use spiderweb_protocol::limits::MAX_PAGE_ENTRIES;
 use spiderweb_protocol::{HandleId, Tag};
 use spiderweb_transport::{Frame, Link, Masking, Message, Upgrade, UpgradeLimits, WebSocket, WsUrl};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
 
 /// A running responder; stops when dropped.
 pub(super) struct Responder {
     url: WsUrl,
-    _accepting: AbortOnDropHandle<()>,
+    /// Its threads; empty only while it is dropped.
+    threads: Option<Runtime>,
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        // Waiting for the threads is not allowed on a thread that runs tasks, and nothing depends on their end.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
 }
 
 /// An answer without its tag.
@@ -31,18 +42,20 @@ type Answers = Arc<HashMap<&'static str, Canned>>;
 
 impl Responder {
     /// Listens on a free port of the loopback interface.
-    pub(super) async fn start(block: u32, entries: u32) -> Result<Self, Failure> {
+    pub(super) fn start(block: u32, entries: u32) -> Result<Self, Failure> {
         let cannot = |error| Failure::local("cannot listen on the loopback interface", error);
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(cannot)?;
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(cannot)?;
+        listener.set_nonblocking(true).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         let url = format!("ws://{address}/v2/fs");
         let url = url
             .parse()
             .map_err(|error| Failure::message(format!("{error}")))?;
-        let accepting = tokio::spawn(accept(listener, Arc::new(answers(block, entries))));
+        let threads = Builder::new_multi_thread().enable_all().build().map_err(cannot)?;
+        threads.spawn(accept(listener, Arc::new(answers(block, entries))));
         Ok(Self {
             url,
-            _accepting: AbortOnDropHandle::new(accepting),
+            threads: Some(threads),
         })
     }
 
@@ -51,14 +64,14 @@ impl Responder {
     }
 }
 
-async fn accept(listener: TcpListener, answers: Answers) {
+async fn accept(listener: std::net::TcpListener, answers: Answers) -> Option<()> {
+    // Whatever goes wrong from here on is seen on the other end, in the same program.
+    let listener = TcpListener::from_std(listener).ok()?;
     let mut peers = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let (stream, _) = listener.accept().await.ok()?;
         let answers = Arc::clone(&answers);
-        peers.spawn(async move {
-            // Whatever goes wrong here is seen on the other end, in the same program.
-            let _ = serve(stream, &answers).await;
-        });
+        peers.spawn(async move { serve(stream, &answers).await });
     }
 }
 
