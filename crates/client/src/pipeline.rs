@@ -11,11 +11,15 @@
 //!
 //! # Bounds
 //!
-//! At most [`PipelineOptions::in_flight`] requests are outstanding; further callers wait. An answer that does not
-//! come within [`PipelineOptions::timeout`] fails its caller. When *nothing* came in that time the node or the way
-//! to it is taken for dead and the connection ends; otherwise the node is merely slow at this one thing. A late
-//! answer is dropped. Events go to a ring of [`PipelineOptions::events`]; who reads too slowly is told how many it
-//! missed.
+//! At most [`PipelineOptions::in_flight`] requests are outstanding; further callers wait. Events go to a ring of
+//! [`PipelineOptions::events`]; who reads too slowly is told how many it missed.
+//!
+//! # Time
+//!
+//! An answer is due within [`PipelineOptions::timeout`]. When it has not come by then, and *nothing at all* moved on
+//! the connection in that time, the node or the way to it is taken for dead and the connection ends. While bytes
+//! move, the answer may be queued behind others on a slow link, so waiting goes on for a few periods more; then the
+//! node is merely slow at this one thing and only the caller fails. A late answer is dropped.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -40,6 +44,9 @@ use crate::glance::Glance;
 /// the link busy; more would only be memory.
 const QUEUED_BYTES: usize = 4 * 1024 * 1024;
 
+/// How often an answer may be late while other things move.
+const PERIODS: u32 = 4;
+
 /// Callers on the list at which those who gave up waiting are taken off.
 const ABANDONED: usize = 4096;
 
@@ -50,7 +57,7 @@ pub struct PipelineOptions {
     pub token: Option<Secret>,
     /// Whether changes made by others are announced.
     pub subscribe: bool,
-    /// Time for one answer.
+    /// Time in which an answer must come or something else must move.
     pub timeout: Duration,
     /// Most requests outstanding.
     pub in_flight: usize,
@@ -88,8 +95,8 @@ pub struct Pipeline {
 struct Shared {
     /// How the connection ended; empty while it lives.
     end: OnceLock<LinkError>,
-    /// Bytes heard from the node: standing still means silence.
-    heard: AtomicU64,
+    /// Bytes that went in either direction: standing still means silence.
+    moved: AtomicU64,
 }
 
 struct Submission {
@@ -105,8 +112,8 @@ pub(crate) enum CallError {
     NotSent(LinkError),
     /// The connection ended; the request may have been carried out.
     Lost(LinkError),
-    /// The node answers others but not this.
-    TimedOut,
+    /// The node answers others but not this, for so long.
+    TimedOut(Duration),
 }
 
 /// A received answer, not parsed yet.
@@ -207,7 +214,7 @@ impl Pipeline {
                 HelloFailure::Refused(error)
             }
             CallError::NotSent(end) | CallError::Lost(end) => HelloFailure::Link(end),
-            CallError::TimedOut => HelloFailure::TimedOut(self.timeout),
+            CallError::TimedOut(limit) => HelloFailure::TimedOut(limit),
         })?;
         answer
             .decode(Op::Hello, Payload::hello)
@@ -235,17 +242,24 @@ impl Pipeline {
         if self.submit.send(submission).await.is_err() {
             return Err(CallError::NotSent(self.end()));
         }
-        let heard = self.shared.heard.load(Ordering::Relaxed);
-        match tokio::time::timeout(self.timeout, answered).await {
-            Ok(Ok(frame)) => Ok(Answer(frame)),
-            Ok(Err(_dropped)) => Err(CallError::Lost(self.end())),
-            Err(_elapsed) if self.shared.heard.load(Ordering::Relaxed) == heard => {
-                let end = LinkError::Silent(self.timeout);
-                self.finish(end.clone());
-                Err(CallError::Lost(end))
+        self.wait(answered).await
+    }
+
+    async fn wait(&self, mut answered: oneshot::Receiver<BytesMut>) -> Result<Answer, CallError> {
+        for _ in 0..PERIODS {
+            let moved = self.shared.moved.load(Ordering::Relaxed);
+            match tokio::time::timeout(self.timeout, &mut answered).await {
+                Ok(Ok(frame)) => return Ok(Answer(frame)),
+                Ok(Err(_dropped)) => return Err(CallError::Lost(self.end())),
+                Err(_elapsed) if self.shared.moved.load(Ordering::Relaxed) == moved => {
+                    let end = LinkError::Silent(self.timeout);
+                    self.finish(end.clone());
+                    return Err(CallError::Lost(end));
+                }
+                Err(_elapsed) => {}
             }
-            Err(_elapsed) => Err(CallError::TimedOut),
         }
+        Err(CallError::TimedOut(self.timeout * PERIODS))
     }
 
     fn fresh_tag(&self) -> Tag {
@@ -309,9 +323,6 @@ impl Pump {
             while let Some(message) = self.socket.next_buffered()? {
                 self.take(message)?;
             }
-            self.shared
-                .heard
-                .store(self.socket.bytes_read(), Ordering::Relaxed);
             while self.socket.queued_bytes() < QUEUED_BYTES {
                 match self.submissions.poll_recv(cx) {
                     Poll::Ready(Some(submission)) => self.submit(submission),
@@ -320,6 +331,8 @@ impl Pump {
                 }
             }
             let _ = self.socket.poll_flush(cx)?;
+            let moved = self.socket.bytes_read() + self.socket.bytes_written();
+            self.shared.moved.store(moved, Ordering::Relaxed);
             match self.socket.poll_fill(cx)? {
                 Poll::Ready(0) => return Err(LinkError::Closed),
                 Poll::Ready(_) => {}

@@ -23,6 +23,8 @@ const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(3);
 /// How often one request is sent before it counts as the reason why connections break.
 const MOST_SENDINGS: u32 = 5;
+/// How many of these may end in silence: each costs the whole timeout.
+const MOST_SILENCES: u32 = 2;
 
 /// Where and how to connect.
 #[derive(Clone, Debug)]
@@ -170,7 +172,7 @@ impl Session {
     /// Sends a request until it is answered: again after every lost connection.
     pub(crate) async fn exchange(&self, request: &Request) -> Result<Exchange, Error> {
         let op = request.op();
-        let mut sendings = 0;
+        let (mut sendings, mut silences) = (0, 0);
         let mut lost = None;
         loop {
             let pipeline = self.pipeline(lost.take()).await?;
@@ -182,19 +184,15 @@ impl Session {
                         repeated: sendings > 0,
                     });
                 }
-                Err(CallError::TimedOut) => {
-                    return Err(Error::TimedOut {
-                        op,
-                        limit: self.options.pipeline.timeout,
-                    });
-                }
+                Err(CallError::TimedOut(limit)) => return Err(Error::TimedOut { op, limit }),
                 Err(CallError::NotSent(end)) => end,
                 Err(CallError::Lost(end)) => {
                     sendings += 1;
+                    silences += u32::from(matches!(end, LinkError::Silent(_)));
                     end
                 }
             };
-            if sendings == MOST_SENDINGS {
+            if sendings == MOST_SENDINGS || silences == MOST_SILENCES {
                 return Err(self.lost(end));
             }
             lost = Some(end);

@@ -102,21 +102,30 @@ async fn events_come_through_between_answers_and_a_slow_subscriber_learns_what_i
 #[tokio::test]
 async fn a_slow_answer_fails_its_caller_alone_and_is_dropped_when_it_comes() {
     let peer = Peer::listen().await;
-    let options = peer.options().timeout(Duration::from_millis(200));
+    let options = peer.options().timeout(Duration::from_millis(50));
     let (client, mut node) = peer.meet(options).await;
-    let slow = client.getattr(id(1));
-    let answering = async {
-        let (slow, _) = node.request().await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        // A sign of life.
-        node.event(Event::Directory { id: id(7) }).await;
+    let (slow, _) = {
+        let asking = client.getattr(id(1));
+        tokio::pin!(asking);
+        let slow = tokio::select! {
+            slow = node.request() => slow,
+            _ = &mut asking => panic!("nobody answered"),
+        };
+        let failed = loop {
+            // Signs of life.
+            node.event(Event::Directory { id: id(7) }).await;
+            let pause = tokio::time::sleep(Duration::from_millis(10));
+            tokio::select! {
+                failed = &mut asking => break failed,
+                () = pause => {}
+            }
+        };
+        assert!(
+            matches!(failed, Err(Error::TimedOut { op: Op::Getattr, .. })),
+            "{failed:?}"
+        );
         slow
     };
-    let (failed, slow) = tokio::join!(slow, answering);
-    assert!(
-        matches!(failed, Err(Error::TimedOut { op: Op::Getattr, .. })),
-        "{failed:?}"
-    );
     let answering = async {
         let (tag, _) = node.request().await;
         node.reply(Op::Getattr, slow, &Reply::Attr(attr(id(1), FileKind::File, 1, 0)))
