@@ -118,12 +118,16 @@ impl LocalSource {
     fn directory(&self, id: InodeId, patience: Patience) -> Result<Directory, FsError> {
         let (index, place, file, stat) = self.look(id, patience)?;
         match attr::kind(&stat) {
-            Kind::Directory => Ok(Directory {
-                index,
-                path: place.path,
-                file,
-                stat,
-            }),
+            Kind::Directory => {
+                // Before anybody learns what is in it, or that something is not: clients remember both.
+                self.shared.watch(index, &file);
+                Ok(Directory {
+                    index,
+                    path: place.path,
+                    file,
+                    stat,
+                })
+            }
             _ => Err(FsError::NotADirectory),
         }
     }

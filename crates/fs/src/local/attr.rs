@@ -104,12 +104,14 @@ pub(super) fn is_gone(stat: &Stat) -> bool {
 }
 
 pub(super) fn stamp(stat: &Stat) -> Stamp {
-    let mut state = raw::changed(stat) as u64;
+    let mut state = 0_u64;
     for part in [
+        raw::changed(stat) as u64,
         raw::modified(stat) as u64,
         stat.st_size as u64,
         u64::from(raw::mode(stat)),
     ] {
+        // Rotated before the next part comes in: equal times must not cancel each other out.
         state = (state ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
     Stamp(state)
@@ -137,5 +139,27 @@ pub(super) fn attr(id: InodeId, stat: &Stat, owner: Owner) -> Attr {
         mt: raw::modified(stat),
         ct: raw::changed(stat),
         generation: generation(stat),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_tells_every_change() {
+        let before = rustix::fs::stat(std::env::temp_dir()).unwrap();
+        let change = |change: fn(&mut Stat)| {
+            let mut stat = before;
+            (stat.st_mtime, stat.st_mtime_nsec) = (stat.st_ctime, stat.st_ctime_nsec);
+            let unchanged = stamp(&stat);
+            change(&mut stat);
+            assert_ne!(stamp(&stat), unchanged);
+        };
+        change(|stat| stat.st_ctime_nsec ^= 1);
+        change(|stat| stat.st_size += 1);
+        change(|stat| stat.st_mode ^= 0o100);
+        // What a new entry does to a directory: both times move to the same moment.
+        change(|stat| (stat.st_mtime, stat.st_ctime) = (stat.st_mtime + 1, stat.st_ctime + 1));
     }
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attr;
@@ -22,9 +22,16 @@ pub(super) const LOOK: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) const LOOK: OFlags = OFlags::RDONLY;
 
-/// Flags of every open: never hand the descriptor on, never wait for a FIFO's other end, never become the
-/// terminal's owner.
-const ALWAYS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+/// Flags as every open needs them: never hand the descriptor on, never follow the last component, never wait for
+/// a FIFO's other end, never become the terminal's owner.
+const fn careful(flags: OFlags) -> OFlags {
+    let flags = flags.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+    if cfg!(any(target_os = "linux", target_os = "android")) && flags.contains(LOOK) {
+        // Looking waits for nothing, and `openat2` refuses flags that mean nothing.
+        return flags;
+    }
+    flags.union(OFlags::NONBLOCK).union(OFlags::NOCTTY)
+}
 
 /// Paths longer than this are opened in pieces; the system's own limit is 4096 bytes.
 const LONGEST_PATH: usize = 3500;
@@ -56,7 +63,8 @@ impl Root {
             std::io::ErrorKind::PermissionDenied => FsError::AccessDenied,
             _ => FsError::Io(error),
         })?;
-        let directory = rustix::fs::open(&path, LOOK | ALWAYS | OFlags::DIRECTORY, Mode::empty())?;
+        let directory = rustix::fs::open(&path, careful(LOOK | OFlags::DIRECTORY), Mode::empty())?;
+        check_rights(&directory, &path)?;
         let abilities = if plain {
             Abilities {
                 beneath: false,
@@ -117,7 +125,7 @@ impl Root {
         flags: OFlags,
         patience: Patience,
     ) -> Result<OwnedFd, FsError> {
-        let flags = flags | ALWAYS | OFlags::NOFOLLOW;
+        let flags = careful(flags);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if self.abilities.beneath {
             return open_beneath(at, path, flags, patience);
@@ -144,12 +152,30 @@ impl Root {
         if !attr::is_gone(&rustix::fs::fstat(&*self.directory())?) {
             return Ok(None);
         }
-        let flags = LOOK | ALWAYS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let flags = careful(LOOK | OFlags::DIRECTORY);
         let directory = rustix::fs::open(&self.path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&directory)?;
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
         Ok(Some(stat))
     }
+}
+
+/// A folder that this user can neither list nor enter is a mistake better told at start.
+fn check_rights(directory: &OwnedFd, path: &Path) -> Result<(), FsError> {
+    let may = |access| rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS).is_ok();
+    match (may(Access::READ_OK), may(Access::EXEC_OK)) {
+        (true, true) => {}
+        (false, false) => return Err(FsError::AccessDenied),
+        (false, true) => tracing::warn!(
+            "{} cannot be listed by this user; only known names work",
+            path.display()
+        ),
+        (true, false) => tracing::warn!(
+            "{} cannot be entered by this user; it will look empty",
+            path.display()
+        ),
+    }
+    Ok(())
 }
 
 /// The largest character boundary at or below [`LONGEST_PATH`].
@@ -197,7 +223,7 @@ fn open_by_components(at: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedF
     let mut current: Option<OwnedFd> = None;
     let (above, last) = path.rsplit_once('/').unwrap_or(("", path));
     for component in above.split('/').filter(|component| !component.is_empty()) {
-        let step = LOOK | ALWAYS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let step = careful(LOOK | OFlags::DIRECTORY);
         let next = match &current {
             Some(directory) => rustix::fs::openat(directory, component, step, Mode::empty()),
             None => rustix::fs::openat(&at, component, step, Mode::empty()),
@@ -225,7 +251,7 @@ fn open_by_components(at: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedF
 fn probe(directory: &OwnedFd) -> Abilities {
     use rustix::fs::ResolveFlags;
 
-    let works = |resolve| rustix::fs::openat2(directory, ".", LOOK | ALWAYS, Mode::empty(), resolve).is_ok();
+    let works = |resolve| rustix::fs::openat2(directory, ".", careful(LOOK), Mode::empty(), resolve).is_ok();
     let beneath = works(ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS);
     let cached =
         beneath && works(ResolveFlags::BENEATH | ResolveFlags::CACHED) && answers_from_memory(directory);
@@ -258,4 +284,24 @@ fn answers_from_memory(directory: &OwnedFd) -> bool {
         0x7371_7368,
     ];
     rustix::fs::fstatfs(directory).is_ok_and(|statfs| LOCAL.contains(&i64::from(statfs.f_type as u32)))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::fs::ResolveFlags;
+
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_offers_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let works = |resolve| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            rustix::fs::openat2(rustix::fs::CWD, ".", flags, Mode::empty(), resolve).is_ok()
+        };
+        let root = Root::open(folder.path(), false).unwrap();
+        assert_eq!(root.abilities.beneath, works(ResolveFlags::BENEATH));
+        let cached = works(ResolveFlags::CACHED) && answers_from_memory(&root.directory());
+        assert_eq!(root.abilities.cached, cached);
+    }
 }
