@@ -7,10 +7,12 @@
 
 mod company;
 mod compare;
+mod connect;
 mod lane;
 mod process;
 mod report;
 mod responder;
+mod tally;
 mod target;
 mod workload;
 
@@ -27,10 +29,11 @@ use crate::failure::Failure;
 use crate::remote;
 use crate::units::{parse_block, parse_duration};
 use company::Company;
-use lane::{Lane, Tally, Times};
+use lane::{Lane, Times};
 use process::Process;
 use report::Outcome;
 use responder::Responder;
+use tally::Tally;
 use target::Target;
 use workload::{Shape, Workload};
 
@@ -43,11 +46,7 @@ use workload::{Shape, Workload};
 /// JSON: one object: {op, connections, depth, block, seconds, ops, ops_per_second, bytes_per_second, latency_us:
 /// {p50, p90, p99, p999, max}, errors, ceiling, server, background, idle, verified}.
 #[derive(Debug, Args)]
-#[expect(
-    rustdoc::broken_intra_doc_links,
-    clippy::doc_markdown,
-    reason = "this is help text"
-)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(crate) struct BenchArgs {
     /// A directory to work in; the first writable export if there is none.
     #[arg(value_name = "PATH", value_parser = remote_path)]

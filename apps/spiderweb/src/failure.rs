@@ -114,7 +114,7 @@ impl From<Error> for Failure {
 
 /// Says what was being done when a call failed.
 pub(crate) trait Doing<T> {
-    /// `verb` completes "cannot … <path>".
+    /// `verb` completes the sentence "cannot … PATH".
     fn doing(self, verb: &str, path: &dyn Display) -> Result<T, Failure>;
 }
 

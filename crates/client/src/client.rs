@@ -30,9 +30,14 @@ impl Client {
         })
     }
 
-    /// What the node said about itself.
+    /// What the node said about itself when the first connection was made.
     pub fn hello(&self) -> &HelloReply {
         self.session.hello()
+    }
+
+    /// Says hello again: shows that the node is there and lets this client in.
+    pub async fn check(&self) -> Result<HelloReply, Error> {
+        self.session.check().await
     }
 
     /// Where the node is.

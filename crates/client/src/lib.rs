@@ -1,13 +1,14 @@
 //! A client of the Acheron file protocol.
 //!
-//! From the bottom up, each layer usable without the ones above it:
+//! From the bottom up:
 //!
 //! ```text
-//! glance     what a received frame is and which request it answers, without parsing all of it
-//! Pipeline   one connection: many requests outstanding, matched by tag
-//! Client     typed calls over a connection that is redialled when it is lost
+//! Glance     what a received frame is and which request it answers, without parsing all of it
+//! pipeline   one connection: many requests outstanding, matched by tag
+//! session    a connection that is redialled when it is lost, and what to repeat on the new one
+//! Client     typed calls, one for each operation of the protocol
 //! OpenFile   a handle that is opened anew when the node forgot it
-//! RemotePath, View, tree, transfer, remove
+//! View, Walk, Upload, download, remove_tree
 //!            paths, exports, listings, copies: what a person means by a file
 //! ```
 //!
@@ -61,7 +62,7 @@ pub use error::{Error, LinkError};
 pub use file::OpenFile;
 pub use glance::Glance;
 pub use path::{PathError, RemotePath};
-pub use pipeline::{Answer, Pipeline, PipelineOptions};
+pub use pipeline::PipelineOptions;
 pub use remove::remove_tree;
 pub use session::{News, Notice, Options};
 pub use transfer::{Upload, Window, copy_remote, download, fetch, partial_name};

@@ -80,7 +80,7 @@ impl Default for PipelineOptions {
 
 /// A connection past its hello.
 #[derive(Debug)]
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     shared: Arc<Shared>,
     submit: mpsc::Sender<Submission>,
     permits: Semaphore,
@@ -118,7 +118,7 @@ pub(crate) enum CallError {
 
 /// A received answer, not parsed yet.
 #[derive(Debug)]
-pub struct Answer(BytesMut);
+pub(crate) struct Answer(BytesMut);
 
 /// Why an answer is not the one that was asked for.
 #[derive(Debug)]
@@ -197,7 +197,8 @@ impl Pipeline {
         Ok((pipeline, hello))
     }
 
-    async fn hello(&self, options: &PipelineOptions) -> Result<HelloReply, HelloFailure> {
+    /// Says hello. The first request of every connection; later ones show that the node is still there.
+    pub(crate) async fn hello(&self, options: &PipelineOptions) -> Result<HelloReply, HelloFailure> {
         let hello = Hello {
             subscribe_invalidations: options.subscribe,
         };

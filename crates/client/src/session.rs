@@ -169,6 +169,13 @@ impl Session {
         }
     }
 
+    /// Says hello again, on a new connection if the old one has ended.
+    pub(crate) async fn check(&self) -> Result<HelloReply, Error> {
+        let pipeline = self.pipeline(None).await?;
+        let hello = pipeline.hello(&self.options.pipeline).await;
+        hello.map_err(|failure| refusal(&self.options, failure))
+    }
+
     /// Sends a request until it is answered: again after every lost connection.
     pub(crate) async fn exchange(&self, request: &Request) -> Result<Exchange, Error> {
         let op = request.op();

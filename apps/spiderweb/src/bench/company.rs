@@ -6,7 +6,9 @@ use spiderweb_protocol::{EntryName, Errno, HandleId};
 use spiderweb_transport::WebSocket;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::lane::{Lane, Tally, Times, connect_all};
+use super::connect::connect_all;
+use super::lane::{Lane, Times};
+use super::tally::Tally;
 use super::target::Target;
 use super::workload::{Shape, Workload};
 use super::{BenchArgs, BenchOp};

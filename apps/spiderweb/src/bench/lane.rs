@@ -3,92 +3,26 @@
 //! The lane owns its socket and has as many slots as requests outstanding. A slot's number is the tag of its
 //! requests, so an answer leads to its slot without a table, and nothing is allocated but the frames themselves.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use hdrhistogram::Histogram;
 use spiderweb_client::{Glance, Options};
-use spiderweb_protocol::fs::{Hello, Incoming, Request};
+use spiderweb_protocol::fs::{Incoming, Request};
 use spiderweb_protocol::{HandleId, Tag};
-use spiderweb_transport::{DialOptions, Frame, Masking, Message, WebSocket, dial};
+use spiderweb_transport::{Frame, Masking, Message, WebSocket};
 use tokio::time::Instant;
 
 use super::BenchArgs;
+use super::connect::connect_all;
+use super::tally::Tally;
 use super::workload::{Cycle, Expect, Step, Workload, encode, page, pattern};
 use crate::failure::Failure;
-
-/// Connections dialled at the same time: below the backlog a server's listener usually has.
-const DIALS: usize = 64;
 
 /// When measuring begins and ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) begin: Instant,
     pub(super) end: Instant,
-}
-
-/// What was seen between begin and end.
-#[derive(Debug)]
-pub(super) struct Tally {
-    /// Operations completed.
-    pub(super) ops: u64,
-    /// Bytes of file contents moved.
-    pub(super) bytes: u64,
-    /// Entries listed.
-    pub(super) entries: u64,
-    /// Refusals by errno, warm-up included: a warm-up that fails is no warm-up.
-    pub(super) errors: BTreeMap<i32, u64>,
-    /// Nanoseconds from queueing the first request of an operation to its last answer.
-    pub(super) latency: Option<Histogram<u64>>,
-    /// Events received.
-    pub(super) events: u64,
-    /// Requests sent and answers received from first to last.
-    pub(super) sent: u64,
-    pub(super) answered: u64,
-    /// Answers that said something else than they should.
-    pub(super) wrong: u64,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            ops: 0,
-            bytes: 0,
-            entries: 0,
-            errors: BTreeMap::new(),
-            // Three digits; grows as needed, so a thousand connections stay small.
-            latency: Histogram::new(3).ok(),
-            events: 0,
-            sent: 0,
-            answered: 0,
-            wrong: 0,
-        }
-    }
-}
-
-impl Tally {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.ops += other.ops;
-        self.bytes += other.bytes;
-        self.entries += other.entries;
-        self.events += other.events;
-        self.sent += other.sent;
-        self.answered += other.answered;
-        self.wrong += other.wrong;
-        for (errno, count) in &other.errors {
-            *self.errors.entry(*errno).or_default() += count;
-        }
-        if let (Some(sum), Some(other)) = (&mut self.latency, &other.latency) {
-            // Both grow by themselves, so every value fits.
-            let _ = sum.add(other);
-        }
-    }
-
-    /// Refusals altogether.
-    pub(super) fn failures(&self) -> u64 {
-        self.errors.values().sum()
-    }
 }
 
 /// One connection.
@@ -347,61 +281,7 @@ impl Slot {
     }
 }
 
-/// Connects and says hello on `count` sockets.
-pub(super) async fn connect_all(options: &Options, count: usize) -> Result<Vec<WebSocket>, Failure> {
-    let mut sockets = Vec::with_capacity(count);
-    while sockets.len() < count {
-        let mut dialling = tokio::task::JoinSet::new();
-        for _ in 0..DIALS.min(count - sockets.len()) {
-            dialling.spawn(connect(options.clone()));
-        }
-        while let Some(joined) = dialling.join_next().await {
-            let joined = joined.map_err(|error| Failure::message(error.to_string()))?;
-            sockets.push(joined.map_err(|failure| {
-                failure.hint(format!("this was connection {} of {count}", sockets.len() + 1))
-            })?);
-        }
-    }
-    Ok(sockets)
-}
-
-async fn connect(options: Options) -> Result<WebSocket, Failure> {
-    let dialling = DialOptions {
-        timeout: options.dial_timeout,
-        ..DialOptions::default()
-    };
-    let dialled = dial(&options.url, &dialling).await;
-    let mut socket = dialled.map_err(|source| {
-        Failure::from(spiderweb_client::Error::Dial {
-            url: options.url.to_string(),
-            source,
-        })
-    })?;
-    let hello = Frame::text(socket.masking(), 256, |out| {
-        out.extend_from_slice(br#"{"channel":"acheron","type":"acheron.t_fs_hello","tag":0,"payload":"#);
-        let hello = Hello {
-            subscribe_invalidations: false,
-        };
-        hello.encode(options.pipeline.token.as_ref(), out);
-        out.push(b'}');
-    });
-    socket.send(hello).await.map_err(lost)?;
-    loop {
-        match tokio::time::timeout(options.pipeline.timeout, socket.receive()).await {
-            Err(_elapsed) => return Err(lost("no answer to hello")),
-            Ok(Err(error)) => return Err(lost(error)),
-            Ok(Ok(None)) => return Err(lost("the node closed it after hello")),
-            Ok(Ok(Some(Message::Text(frame)))) => match Incoming::parse(&frame).map_err(lost)? {
-                Incoming::Reply { .. } => return Ok(socket),
-                Incoming::Error { error, .. } => return Err(lost(error)),
-                Incoming::Event(_) => {}
-            },
-            Ok(Ok(Some(_))) => {}
-        }
-    }
-}
-
-fn lost(reason: impl std::fmt::Display) -> Failure {
+pub(super) fn lost(reason: impl std::fmt::Display) -> Failure {
     Failure::message(format!("a connection was lost: {reason}"))
 }
 

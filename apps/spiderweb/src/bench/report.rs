@@ -8,7 +8,8 @@ use serde::Serialize;
 use spiderweb_protocol::Errno;
 
 use super::company::Report;
-use super::lane::{Tally, Times};
+use super::lane::Times;
+use super::tally::Tally;
 use super::{BenchArgs, BenchOp};
 use crate::failure::Failure;
 use crate::output::Output;

@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 use spiderweb_client::{Client, Notice, Place, RemotePath, Walk, list};
-use spiderweb_protocol::fs::{Change, Event};
+use spiderweb_protocol::fs::{Change, Event, FileKind};
 use spiderweb_protocol::{EntryName, InodeId};
 
 use super::Context;
@@ -31,6 +31,8 @@ pub(crate) struct Watch {
 
 /// Most ids whose name is remembered: about 200 MB. Changes of others are shown by id.
 const KNOWN: usize = 1_000_000;
+/// Levels of a new directory that are looked into at once.
+const INSIDE: usize = 64;
 /// Most names of a path; more means that a link made a circle of what is remembered.
 const DEEPEST: usize = 4096;
 
@@ -45,12 +47,20 @@ struct ChangeJson<'a> {
 /// Which id has which name in which directory, as far as it was seen.
 ///
 /// A link and what it leads to have the same id. The name that was seen first counts, until its directory is listed
-/// without it.
+/// without it; even then it is shown until another one is seen, because a file's removal is announced after that of
+/// its name.
 #[derive(Default)]
 struct Names {
     roots: HashMap<InodeId, RemotePath>,
-    known: HashMap<InodeId, (InodeId, EntryName)>,
+    known: HashMap<InodeId, Known>,
     children: HashMap<InodeId, Vec<InodeId>>,
+}
+
+struct Known {
+    parent: InodeId,
+    name: EntryName,
+    /// The directory no longer has the name.
+    gone: bool,
 }
 
 impl Watch {
@@ -73,7 +83,7 @@ impl Watch {
                 }
                 Notice::Event(Event::Directory { id }) => {
                     self.show(context, &names, "entries", id)?;
-                    names.learn_directory(&remote.client, id).await;
+                    names.learn_directory(&remote.client, id, INSIDE).await;
                 }
                 Notice::Event(Event::Inode { id, change, .. }) => {
                     let what = match change {
@@ -176,35 +186,53 @@ impl Names {
         Ok(())
     }
 
-    /// Learns what is in a directory now, and forgets what no longer is.
-    async fn learn_directory(&mut self, client: &Client, dir: InodeId) {
+    /// Learns what is in a directory now, and that what is no longer in it is gone. Goes `levels` down into
+    /// directories not seen before: the node announces changes only where somebody has looked.
+    async fn learn_directory(&mut self, client: &Client, dir: InodeId, levels: usize) {
         if self.path(dir).is_none() {
             return;
         }
         // It may be gone already; then nothing is in it.
         let entries = list(client, dir).await.unwrap_or_default();
-        let now: HashMap<InodeId, EntryName> = entries
-            .iter()
-            .filter_map(|entry| Some((InodeId::new(entry.attr.id)?, EntryName::new(&entry.name).ok()?)))
-            .collect();
+        let mut new = Vec::new();
         for id in self.children.remove(&dir).unwrap_or_default() {
-            let here = |(parent, name): &(InodeId, EntryName)| *parent == dir && now.get(&id) != Some(name);
-            if self.known.get(&id).is_some_and(here) {
-                self.known.remove(&id);
-            } else {
-                self.children.entry(dir).or_default().push(id);
+            if let Some(known) = self.known.get_mut(&id).filter(|known| known.parent == dir) {
+                known.gone = true;
             }
         }
-        for (id, name) in now {
-            self.learn(id, dir, name);
+        for entry in entries {
+            if let (Some(id), Ok(name)) = (InodeId::new(entry.attr.id), EntryName::new(&entry.name)) {
+                let is_new = self.learn(id, dir, name);
+                if is_new && entry.attr.kind() == FileKind::Directory {
+                    new.push(id);
+                }
+            }
+        }
+        if levels > 0 {
+            for dir in new {
+                Box::pin(self.learn_directory(client, dir, levels - 1)).await;
+            }
         }
     }
 
-    fn learn(&mut self, id: InodeId, parent: InodeId, name: EntryName) {
-        if self.known.len() < KNOWN && !self.roots.contains_key(&id) && !self.known.contains_key(&id) {
-            self.known.insert(id, (parent, name));
-            self.children.entry(parent).or_default().push(id);
+    /// Notes a name and says whether nothing was known of the id before.
+    fn learn(&mut self, id: InodeId, parent: InodeId, name: EntryName) -> bool {
+        if self.roots.contains_key(&id) {
+            return false;
         }
+        let before = self.known.get(&id);
+        if before.is_some_and(|known| !known.gone) || (before.is_none() && self.known.len() >= KNOWN) {
+            return false;
+        }
+        let is_new = before.is_none();
+        self.children.entry(parent).or_default().push(id);
+        let known = Known {
+            parent,
+            name,
+            gone: false,
+        };
+        self.known.insert(id, known);
+        is_new
     }
 
     fn path(&self, id: InodeId) -> Option<RemotePath> {
@@ -215,9 +243,9 @@ impl Names {
                 let names = root.names().iter().chain(below.iter().rev().copied());
                 return Some(names.cloned().collect());
             }
-            let (parent, name) = self.known.get(&at)?;
-            below.push(name);
-            at = *parent;
+            let known = self.known.get(&at)?;
+            below.push(&known.name);
+            at = known.parent;
         }
         None
     }

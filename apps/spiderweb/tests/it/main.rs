@@ -1,5 +1,6 @@
 //! The program against a real node, as a person would use it.
 
+#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -158,6 +158,17 @@ async fn a_silent_connection_is_replaced() {
 }
 
 #[tokio::test]
+async fn hello_can_be_said_again() {
+    let peer = Peer::listen().await;
+    let (client, mut node) = peer.meet(peer.options()).await;
+    let (checked, ()) = tokio::join!(client.check(), node.greet(None));
+    assert_eq!(&checked.unwrap(), client.hello());
+    let token = Secret::new("new");
+    let (checked, ()) = tokio::join!(client.check(), node.greet(Some(&token)));
+    assert!(matches!(checked, Err(Error::Hello { .. })), "{checked:?}");
+}
+
+#[tokio::test]
 async fn pings_are_answered() {
     let peer = Peer::listen().await;
     let (_client, mut node) = peer.meet(peer.options()).await;
