@@ -515,13 +515,18 @@ impl Inodes {
         self.free_if_unused(index);
     }
 
-    /// Marks a directory as watched; says whether it was not yet.
+    /// Marks a directory as one to be watched; says whether it was not yet.
     pub(super) fn watch(&mut self, index: Index) -> bool {
         self.node_mut(index)
             .is_some_and(|node| !std::mem::replace(&mut node.watched, true))
     }
 
-    /// Every directory known, for a rescan.
+    /// Whether a directory is to be watched.
+    pub(super) fn is_watched(&self, index: Index) -> bool {
+        self.node(index).is_some_and(|node| node.watched)
+    }
+
+    /// Every node known, for a rescan.
     pub(super) fn all(&self) -> impl Iterator<Item = Index> {
         (0..self.nodes.len()).filter_map(|slot| self.at(slot))
     }
