@@ -154,7 +154,7 @@ impl LocalSource {
     /// Notes what an entry leads to and answers with its attributes.
     fn entry_attr(&self, parent: &Directory, name: &EntryName, stat: &Stat) -> Result<Attr, FsError> {
         if attr::kind(stat) == Kind::Link {
-            return self.target_attr(&parent.path, name);
+            return self.target_attr(parent, name);
         }
         let index = self.register(parent.index, name.as_str(), stat)?;
         self.shared.attr(index, stat)
@@ -169,17 +169,9 @@ impl LocalSource {
     }
 
     /// The same for a link: the target is noted where it really is.
-    fn target_attr(&self, parent: &str, name: &EntryName) -> Result<Attr, FsError> {
-        let target = links::follow(&self.shared.root, parent, name)?;
-        let mut index = Index::ROOT;
-        self.shared.watch(index, &*self.shared.root.directory());
-        for step in &target.steps {
-            index = self.register(index, &step.name, &step.stat)?;
-            if attr::kind(&step.stat) == Kind::Directory {
-                self.shared.watch(index, &step.file);
-            }
-        }
-        self.shared.attr(index, &target.stat)
+    fn target_attr(&self, parent: &Directory, name: &EntryName) -> Result<Attr, FsError> {
+        let (index, stat) = links::follow(self, parent, name)?;
+        self.shared.attr(index, &stat)
     }
 
     /// Runs a change of a directory's entries.
@@ -493,7 +485,7 @@ impl LocalSource {
         })?;
         if attr::kind(&stat) == Kind::Link {
             let name = EntryName::new(new).map_err(|_| FsError::NotFound)?;
-            if let Ok(target) = self.target_attr(&to.path, &name) {
+            if let Ok(target) = self.target_attr(to, &name) {
                 return InodeId::new(target.id).ok_or(FsError::NotFound);
             }
         }
