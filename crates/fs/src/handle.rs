@@ -1,7 +1,7 @@
 //! Open handles, and who uses them (section 12).
 //!
 //! Handles belong to the node, not to a connection: original clients reconnect and go on with the numbers they
-//! have. So a handle outlives its session by [`GRACE`], and whoever uses it next owns it. Numbers are random, so
+//! have. So a handle outlives its session by a grace time, and whoever uses it next owns it. Numbers are random, so
 //! that nobody finds another's by counting.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use spiderweb_protocol::{EntryName, HandleId, InodeId};
 
 use crate::{FsError, OpenFile};
 
-/// How long a handle without a session waits for its client to come back, from its last use on.
+/// How long a handle without a session usually waits for its client to come back, from its last use on.
 pub const GRACE: Duration = Duration::from_secs(120);
 
 /// Numbers a session for as long as the process runs. Never reused.
@@ -110,7 +110,25 @@ struct Slot {
 #[derive(Default)]
 struct Slots {
     by_id: HashMap<u64, Slot>,
+    /// Places promised to files that are being opened.
+    reserved: usize,
+    /// Handles and promised places by owner.
     per_session: HashMap<SessionId, usize>,
+}
+
+/// A place for a file that is about to be opened, so that nothing is made or emptied for a client that could not
+/// get at it. Dropping it gives the place back.
+pub struct Reservation<'t> {
+    table: &'t HandleTable,
+    owner: SessionId,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let mut slots = self.table.slots();
+        slots.reserved -= 1;
+        release(&mut slots.per_session, self.owner);
+    }
 }
 
 /// Every open handle of a node.
@@ -119,18 +137,21 @@ pub struct HandleTable {
     start: Instant,
     capacity: usize,
     per_session: usize,
+    grace: Duration,
 }
 
 impl HandleTable {
     /// A table of at most `capacity` handles, of which one session may own a quarter: a client that never
-    /// closes harms itself first.
-    pub fn new(capacity: usize, now: Instant) -> Self {
+    /// closes harms itself first. A handle without a session waits `grace` for its client to come back, from its
+    /// last use on.
+    pub fn new(capacity: usize, grace: Duration, now: Instant) -> Self {
         let per_session = (capacity / 4).max(1);
         Self {
             slots: std::sync::Mutex::default(),
             start: now,
             capacity,
             per_session,
+            grace,
         }
     }
 
@@ -141,20 +162,13 @@ impl HandleTable {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Gives an open file a number. When the table is full, the handle that has waited longest without a
+    /// Promises a place for one handle. When the table is full, the handle that has waited longest without a
     /// session is closed in its favour.
     ///
     /// # Errors
     ///
     /// [`FsError::TooManyOpen`] when there is none to close, or the session owns its share.
-    pub fn insert(
-        &self,
-        file: Box<dyn OpenFile>,
-        inode: InodeId,
-        (readable, writable): (bool, bool),
-        owner: SessionId,
-        now: Instant,
-    ) -> Result<HandleId, HandleError> {
+    pub fn reserve(&self, owner: SessionId) -> Result<Reservation<'_>, HandleError> {
         let mut slots = self.slots();
         if slots
             .per_session
@@ -164,7 +178,7 @@ impl HandleTable {
             return Err(FsError::TooManyOpen);
         }
         let mut evicted = None;
-        if slots.by_id.len() >= self.capacity {
+        if slots.by_id.len() + slots.reserved >= self.capacity {
             let oldest = slots
                 .by_id
                 .iter()
@@ -173,6 +187,28 @@ impl HandleTable {
                 .map(|(id, _)| *id);
             evicted = slots.by_id.remove(&oldest.ok_or(FsError::TooManyOpen)?);
         }
+        slots.reserved += 1;
+        *slots.per_session.entry(owner).or_default() += 1;
+        drop(slots);
+        // Closing may wait for a disk, so it happens without the lock.
+        drop(evicted);
+        Ok(Reservation { table: self, owner })
+    }
+
+    /// Gives an open file a number.
+    ///
+    /// # Errors
+    ///
+    /// Only where the system gives no random numbers.
+    pub fn insert(
+        &self,
+        place: Reservation<'_>,
+        file: Box<dyn OpenFile>,
+        inode: InodeId,
+        (readable, writable): (bool, bool),
+        now: Instant,
+    ) -> Result<HandleId, HandleError> {
+        let mut slots = self.slots();
         let id = loop {
             let number = random_number()?;
             if !slots.by_id.contains_key(&number) {
@@ -189,18 +225,23 @@ impl HandleTable {
             locked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
-        slots.by_id.insert(
-            id.get(),
-            Slot {
-                handle,
-                owner: Some(owner),
-                undelivered: None,
-            },
-        );
-        *slots.per_session.entry(owner).or_default() += 1;
+        // The place counts for its session, unless that has ended meanwhile.
+        let owner = slots
+            .per_session
+            .contains_key(&place.owner)
+            .then_some(place.owner);
+        if let Some(owner) = owner {
+            *slots.per_session.entry(owner).or_default() += 1;
+        }
+        let slot = Slot {
+            handle,
+            owner,
+            undelivered: None,
+        };
+        slots.by_id.insert(id.get(), slot);
         drop(slots);
-        // Closing may wait for a disk, so it happens without the lock.
-        drop(evicted);
+        // The handle has taken it.
+        drop(place);
         Ok(id)
     }
 
@@ -263,23 +304,19 @@ impl HandleTable {
         self.get(id, user, now).ok()
     }
 
-    /// Lets go of a session's handles: they wait for another session for [`GRACE`] from their last use on.
+    /// Lets go of a session's handles: they wait for another session for the grace time from their last use on.
+    /// To be said again when a request of the session finishes later, because that may have taken a handle up.
     pub fn end_session(&self, session: SessionId) {
         let mut slots = self.slots();
-        if slots.per_session.remove(&session).is_some() {
-            for slot in slots
-                .by_id
-                .values_mut()
-                .filter(|slot| slot.owner == Some(session))
-            {
-                slot.owner = None;
-            }
+        slots.per_session.remove(&session);
+        for slot in slots.by_id.values_mut() {
+            slot.owner = slot.owner.filter(|owner| *owner != session);
         }
     }
 
     /// Takes out the handles nobody came back for. Dropping them may wait for a disk.
     pub fn expire(&self, now: Instant) -> Vec<Arc<OpenHandle>> {
-        let limit = self.millis(now).saturating_sub(GRACE.as_millis() as u64);
+        let limit = self.millis(now).saturating_sub(self.grace.as_millis() as u64);
         let mut slots = self.slots();
         let expired = slots.by_id.extract_if(|_, slot| {
             slot.owner.is_none() && slot.handle.last_used.load(Ordering::Relaxed) < limit
@@ -350,13 +387,46 @@ mod tests {
 
     fn open(table: &HandleTable, owner: SessionId, now: Instant) -> Result<HandleId, FsError> {
         let inode = InodeId::compose(0, 5).unwrap();
-        table.insert(Box::new(Nothing), inode, (true, false), owner, now)
+        let place = table.reserve(owner)?;
+        table.insert(place, Box::new(Nothing), inode, (true, false), now)
+    }
+
+    #[test]
+    fn a_file_opened_for_a_session_that_has_ended_expires() {
+        let start = Instant::now();
+        let table = HandleTable::new(100, GRACE, start);
+        let place = table.reserve(A).unwrap();
+        table.end_session(A);
+        let inode = InodeId::compose(0, 5).unwrap();
+        table
+            .insert(place, Box::new(Nothing), inode, (true, false), start)
+            .unwrap();
+        let late = open(&table, B, start).unwrap();
+        table.end_session(B);
+        // A request that was under way.
+        table.get(late, B, start).unwrap();
+        table.end_session(B);
+        assert_eq!(table.expire(start + GRACE * 2).len(), 2);
+    }
+
+    #[test]
+    fn a_promised_place_is_kept_and_given_back() {
+        let now = Instant::now();
+        let table = HandleTable::new(4, GRACE, now);
+        let place = table.reserve(A).unwrap();
+        assert!(matches!(table.reserve(A), Err(FsError::TooManyOpen)));
+        let others = [2, 3, 4].map(|owner| table.reserve(SessionId(owner)).unwrap());
+        assert!(matches!(table.reserve(SessionId(9)), Err(FsError::TooManyOpen)));
+        drop((place, others));
+        open(&table, A, now).unwrap();
+        assert!(matches!(open(&table, A, now), Err(FsError::TooManyOpen)));
+        assert_eq!(table.len(), 1);
     }
 
     #[test]
     fn a_handle_waits_for_its_client_and_is_adopted() {
         let start = Instant::now();
-        let table = HandleTable::new(100, start);
+        let table = HandleTable::new(100, GRACE, start);
         let kept = open(&table, A, start).unwrap();
         let lost = open(&table, A, start).unwrap();
         table.end_session(A);
@@ -382,7 +452,7 @@ mod tests {
     #[test]
     fn one_session_cannot_take_every_handle() {
         let now = Instant::now();
-        let table = HandleTable::new(8, now);
+        let table = HandleTable::new(8, GRACE, now);
         for _ in 0..2 {
             open(&table, A, now).unwrap();
         }
@@ -395,7 +465,7 @@ mod tests {
     #[test]
     fn a_full_table_gives_up_what_nobody_owns() {
         let now = Instant::now();
-        let table = HandleTable::new(4, now);
+        let table = HandleTable::new(4, GRACE, now);
         for owner in 1..=4 {
             open(&table, SessionId(owner), now).unwrap();
         }
@@ -409,7 +479,7 @@ mod tests {
     #[test]
     fn a_repeated_create_finds_the_file_nobody_was_told_of() {
         let now = Instant::now();
-        let table = HandleTable::new(100, now);
+        let table = HandleTable::new(100, GRACE, now);
         let lost = open(&table, A, now).unwrap();
         let creation = Creation {
             peer: Some([127, 0, 0, 1].into()),
@@ -434,7 +504,7 @@ mod tests {
     #[test]
     fn numbers_are_not_counted_up() {
         let now = Instant::now();
-        let table = HandleTable::new(100, now);
+        let table = HandleTable::new(100, GRACE, now);
         let (a, b) = (
             open(&table, A, now).unwrap().get(),
             open(&table, A, now).unwrap().get(),

@@ -98,7 +98,7 @@ impl Service {
         };
         Self {
             exports,
-            handles: HandleTable::new(limits.handles, Instant::now()),
+            handles: HandleTable::new(limits.handles, limits.handle_grace, Instant::now()),
             news,
             hello: Arc::new(hello),
             token,
@@ -337,12 +337,14 @@ impl Service {
         } else {
             self.exports.of(id)?
         };
+        // Before the file is opened, which may empty it.
+        let place = self.handles.reserve(session)?;
         let opened = export.source().open(id, flags, patience)?;
         let access = (flags.reads(), flags.writes());
         let generation = opened.attr.generation;
         let handle = self
             .handles
-            .insert(opened.file, id, access, session, Instant::now())?;
+            .insert(place, opened.file, id, access, Instant::now())?;
         Ok(Reply::Opened(Opened {
             handle,
             readable: access.0,
@@ -361,6 +363,8 @@ impl Service {
     ) -> Result<Created, FsError> {
         let source = self.writable(parent)?.source();
         let now = Instant::now();
+        // Before the file is made: a client that cannot have it must not find it in its way.
+        let place = self.handles.reserve(caller.session)?;
         let opened = match source.create(parent, name, mode, flags) {
             Err(FsError::Exists) => {
                 let creation = Creation {
@@ -385,9 +389,7 @@ impl Service {
         };
         let id = InodeId::new(opened.attr.id).ok_or(FsError::NotFound)?;
         let access = (flags.reads(), true);
-        let handle = self
-            .handles
-            .insert(opened.file, id, access, caller.session, now)?;
+        let handle = self.handles.insert(place, opened.file, id, access, now)?;
         let generation = opened.attr.generation;
         Ok(Created {
             reply: Reply::Created {

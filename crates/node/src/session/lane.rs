@@ -251,6 +251,15 @@ impl Lane {
         let mut state = self.state();
         state.lock_waits -= 1;
         state.deliver(vec![frame]);
+        if state.closed {
+            drop(state);
+            self.release_handles();
+        }
+    }
+
+    /// Lets go of what a request took up that finished after its session.
+    fn release_handles(&self) {
+        self.service.handles.end_session(self.caller.session);
     }
 
     /// Takes the finished frames; `waker` is woken when there are more, or room.
@@ -302,9 +311,12 @@ impl Drop for Finish<'_> {
         state.finished += 1;
         state.stalled &= !(state.waiting.is_empty() && state.running.is_empty());
         state.deliver(std::mem::take(&mut self.frames));
-        if let (true, Some((handle, creation))) = (state.closed, self.created.take()) {
+        if state.closed {
             drop(state);
-            self.lane.service.handles.mark_undelivered(handle, creation);
+            if let Some((handle, creation)) = self.created.take() {
+                self.lane.service.handles.mark_undelivered(handle, creation);
+            }
+            self.lane.release_handles();
         }
     }
 }
