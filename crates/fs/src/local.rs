@@ -118,12 +118,16 @@ impl LocalSource {
     fn directory(&self, id: InodeId, patience: Patience) -> Result<Directory, FsError> {
         let (index, place, file, stat) = self.look(id, patience)?;
         match attr::kind(&stat) {
-            Kind::Directory => Ok(Directory {
-                index,
-                path: place.path,
-                file,
-                stat,
-            }),
+            Kind::Directory => {
+                // Before anybody learns what is in it, or that something is not: clients remember both.
+                self.shared.watch(index, &file);
+                Ok(Directory {
+                    index,
+                    path: place.path,
+                    file,
+                    stat,
+                })
+            }
             _ => Err(FsError::NotADirectory),
         }
     }
@@ -309,8 +313,6 @@ impl Source for LocalSource {
     fn lookup(&self, parent: InodeId, name: &EntryName, patience: Patience) -> Result<Attr, FsError> {
         let directory = self.directory(parent, patience)?;
         let text = checked(name)?;
-        // Before the answer, which may be that there is no such name: clients remember that, too.
-        self.shared.watch(directory.index, &directory.file);
         let stat = match patience {
             Patience::Blocking => root::stat_entry(&directory.file, text)?,
             Patience::Immediate => {

@@ -1,6 +1,9 @@
 //! A folder as a source, with and without what only newer kernels have.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail; its helpers are outside of test functions")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may fail; its helpers are outside of test functions"
+)]
 
 use std::fs;
 use std::path::Path;

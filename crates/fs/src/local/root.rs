@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attr;
@@ -64,6 +64,7 @@ impl Root {
             _ => FsError::Io(error),
         })?;
         let directory = rustix::fs::open(&path, careful(LOOK | OFlags::DIRECTORY), Mode::empty())?;
+        check_rights(&directory, &path)?;
         let abilities = if plain {
             Abilities {
                 beneath: false,
@@ -157,6 +158,24 @@ impl Root {
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
         Ok(Some(stat))
     }
+}
+
+/// A folder that this user can neither list nor enter is a mistake better told at start.
+fn check_rights(directory: &OwnedFd, path: &Path) -> Result<(), FsError> {
+    let may = |access| rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS).is_ok();
+    match (may(Access::READ_OK), may(Access::EXEC_OK)) {
+        (true, true) => {}
+        (false, false) => return Err(FsError::AccessDenied),
+        (false, true) => tracing::warn!(
+            "{} cannot be listed by this user; only known names work",
+            path.display()
+        ),
+        (true, false) => tracing::warn!(
+            "{} cannot be entered by this user; it will look empty",
+            path.display()
+        ),
+    }
+    Ok(())
 }
 
 /// The largest character boundary at or below [`LONGEST_PATH`].
