@@ -486,10 +486,7 @@ impl LocalSource {
             other => other.into(),
         })?;
         if attr::kind(&stat) == Kind::Link {
-            let name = EntryName::new(new).map_err(|_| FsError::NotFound)?;
-            if let Ok(target) = self.target_attr(to, &name) {
-                return InodeId::new(target.id).ok_or(FsError::NotFound);
-            }
+            return self.moved_link(to, new, &stat);
         }
         // The way in which the table learns of any object: it is now seen under its new name.
         let index = self.register(to.index, new, &stat)?;
@@ -504,6 +501,23 @@ impl LocalSource {
         }
         drop(inodes);
         self.shared.id(local)
+    }
+
+    /// What a link that is now called `name` is known by: the id of its target. A link itself is never noted; one
+    /// that leads nowhere is told under the id it would have, which nobody can use.
+    fn moved_link(&self, to: &Directory, name: &str, stat: &Stat) -> Result<InodeId, FsError> {
+        let local = {
+            let mut inodes = self.shared.inodes();
+            if let Some(replaced) = inodes.child(to.index, name) {
+                inodes.detach(replaced);
+            }
+            inodes.local_of(attr::object(stat))
+        };
+        let name = EntryName::new(name).map_err(|_| FsError::NotFound)?;
+        match self.target_attr(to, &name) {
+            Ok(target) => InodeId::new(target.id).ok_or(FsError::NotFound),
+            Err(_) => self.shared.id(local),
+        }
     }
 
     /// Attributes need a descriptor that was really opened; a file we may not read may be one we may write.

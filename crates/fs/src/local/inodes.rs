@@ -180,6 +180,11 @@ impl Inodes {
         self.slot_of(object).1
     }
 
+    /// The id an object has, or would get.
+    pub(super) fn local_of(&self, object: Object) -> u64 {
+        self.slot_of(object).0
+    }
+
     /// The object a node is bound to.
     pub(super) fn object(&self, index: Index) -> Option<Object> {
         self.node(index).map(|node| node.object)

@@ -138,10 +138,6 @@ fn look_at(shared: &Shared, entry: &Dirty, findings: &mut Findings) -> Result<bo
 
 /// A name that exists: the object clients know under it, another one that took its place, or one that moved here.
 fn entry_exists(shared: &Shared, directory: Index, name: &str, stat: &Stat, findings: &mut Findings) {
-    if attr::kind(stat) == Kind::Link {
-        // Links have no id; clients know their target, and the directory's own change told them to ask again.
-        return;
-    }
     let mut inodes = shared.inodes();
     let object = attr::object(stat);
     let here = inodes.child(directory, name);
@@ -149,6 +145,10 @@ fn entry_exists(shared: &Shared, directory: Index, name: &str, stat: &Stat, find
         let kind = inodes.known(here).map_or(Kind::File, |known| known.kind);
         findings.changed(inodes.local(here), kind);
         inodes.detach(here);
+    }
+    if attr::kind(stat) == Kind::Link {
+        // Links have no id; clients know their target, and the directory's own change told them to ask again.
+        return;
     }
     let Some(known) = inodes.find_object(object) else {
         return;
