@@ -2,6 +2,7 @@
 //!
 //! * [`raw_peer`]: a blocking WebSocket client with the bytes in hand, able to send broken frames.
 //! * [`file_peer`]: file operations over it, one method each.
+//! * [`model`]: a file tree in memory, to compare with.
 //! * [`process`]: a node binary started on a free port, its log kept, its life tied to a value.
 //! * [`replay`]: recorded exchanges played against a node, with the rules that say what may differ.
 //!
@@ -16,6 +17,7 @@
 )]
 
 pub mod file_peer;
+pub mod model;
 pub mod process;
 pub mod raw_peer;
 pub mod replay;
