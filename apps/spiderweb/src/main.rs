@@ -1,2 +1,33 @@
-//! Placeholder of the first commit.
-fn main() {}
+//! `spiderweb`: shows, reads and writes what nodes export.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod bench;
+mod cli;
+mod commands;
+mod failure;
+mod output;
+mod progress;
+mod remote;
+mod units;
+
+use cli::Cli;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.global.color.write_global();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::local("cannot start", error).report(),
+    };
+    let result = runtime.block_on(commands::run(cli));
+    // A thread may be reading standard input and would not notice.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,1 +1,69 @@
-//! Placeholder of the first commit.
+//! A client of the Acheron file protocol.
+//!
+//! From the bottom up, each layer usable without the ones above it:
+//!
+//! ```text
+//! glance     what a received frame is and which request it answers, without parsing all of it
+//! Pipeline   one connection: many requests outstanding, matched by tag
+//! Client     typed calls over a connection that is redialled when it is lost
+//! OpenFile   a handle that is opened anew when the node forgot it
+//! RemotePath, View, tree, transfer, remove
+//!            paths, exports, listings, copies: what a person means by a file
+//! ```
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), spiderweb_client::Error> {
+//! use spiderweb_client::{Client, Options, View};
+//!
+//! let client = Client::connect(Options::new("ws://127.0.0.1:18891/v2/fs".parse()?)).await?;
+//! let view = View::of(&client, None).await?;
+//! let found = view.resolve(&client, &"/work/notes.txt".parse()?).await?;
+//! println!("{} bytes", found.attr.sz);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # After a lost connection
+//!
+//! A request whose answer did not come because the link broke is sent again on a new connection, with the same
+//! handle: nodes keep handles of lost connections for two minutes. What the node answers to the repetition is then
+//! read with care, because the first sending may have been carried out:
+//!
+//! | request | answer to the repetition | means |
+//! |---|---|---|
+//! | lookup, getattr, readdirp, open, read, lock, truncate, statfs, exports, reading xattrs, writes at an offset | any | itself: doing these twice is doing them once |
+//! | close | 9 unknown handle | done |
+//! | unlink, rmdir | 2 no such name | done |
+//! | removexattr | 61 no such attribute | done |
+//! | mkdir | 17 exists, and a lookup finds a directory | done |
+//! | rename | 2 no such name, and a lookup finds the new name | done |
+//! | setxattr, create only | 17 exists, and the value is the one that was to be set | done |
+//! | create, symlink | 17 exists | [`Error::Uncertain`]: made by us or by somebody else |
+//!
+//! Looking *after* the repetition instead of before leaves no gap between the look and the act. Only requests that
+//! were handed to the link are treated this way; one that never left is simply sent.
+
+mod client;
+mod error;
+mod file;
+mod glance;
+mod path;
+mod pipeline;
+mod recovery;
+mod remove;
+mod session;
+mod transfer;
+mod tree;
+mod view;
+
+pub use client::Client;
+pub use error::{Error, LinkError};
+pub use file::OpenFile;
+pub use glance::Glance;
+pub use path::{PathError, RemotePath};
+pub use pipeline::{Answer, Pipeline, PipelineOptions};
+pub use remove::remove_tree;
+pub use session::{News, Notice, Options};
+pub use transfer::{Upload, Window, copy_remote, download, fetch, partial_name};
+pub use tree::{Pages, Step, Walk, list};
+pub use view::{Found, Place, View};

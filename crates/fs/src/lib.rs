@@ -17,7 +17,7 @@ mod source;
 
 pub use error::FsError;
 pub use export::{Export, ExportTable, TableError};
-pub use handle::{Creation, GRACE, HandleError, HandleTable, OpenHandle, Reservation, SessionId};
+pub use handle::{Creation, GRACE, HandleError, HandleTable, OpenHandle, SessionId};
 pub use invalidate::{Events, Invalidations, Mailbox, PENDING_LIMIT};
 pub use local::{LocalSource, LocalSourceError, RESERVED_NAME, Watcher};
 pub use source::{OpenFile, Opened, Patience, Source, SourceKind};

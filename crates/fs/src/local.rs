@@ -266,7 +266,7 @@ impl Source for LocalSource {
 
     fn caps(&self) -> ExportCaps {
         ExportCaps {
-            native_watch: cfg!(target_os = "linux"),
+            native_watch: self.shared.watches.are_possible(),
             case_sensitive: true,
             symlink: true,
             xattr: true,
@@ -527,7 +527,10 @@ impl LocalSource {
                 .map(|(_, file, _)| file)
         };
         match open(OFlags::RDONLY) {
-            Err(FsError::AccessDenied) => open(OFlags::WRONLY),
+            Err(FsError::AccessDenied) => open(OFlags::WRONLY).map_err(|error| match error {
+                FsError::IsADirectory => FsError::AccessDenied,
+                other => other,
+            }),
             Err(FsError::NotAFile) => Err(FsError::Unsupported),
             other => other,
         }

@@ -58,6 +58,11 @@ impl Watches {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether directories can be watched at all.
+    pub(in crate::local) fn are_possible(&self) -> bool {
+        self.inotify.is_some()
+    }
+
     /// Watches the directory behind a descriptor. Where the system refuses, its changes go unannounced.
     pub(in crate::local) fn add(&self, directory: impl AsFd, local: u64) {
         let Some(inotify) = &self.inotify else { return };

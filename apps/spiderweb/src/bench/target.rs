@@ -1,0 +1,198 @@
+//! The node that is measured, and the files made on it for the purpose.
+
+use spiderweb_client::{
+    Client, Error, Options, RemotePath, Upload, View, Window, fetch, partial_name, remove_tree,
+};
+use spiderweb_protocol::fs::OpenFlags;
+use spiderweb_protocol::{EntryName, HandleId, InodeId};
+use spiderweb_transport::WsUrl;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::BenchArgs;
+use super::workload::{Shape, Workload, fill, pattern};
+use crate::cli::Global;
+use crate::failure::{Doing as _, Failure};
+use crate::remote;
+
+/// Files made at the same time.
+const AT_ONCE: usize = 32;
+/// Length of the file whose attributes are asked for, when nobody reads it.
+const TOKEN_FILE: u64 = 4096;
+
+/// A prepared node.
+pub(super) struct Target {
+    pub(super) client: Client,
+    url: WsUrl,
+    parent: InodeId,
+    name: EntryName,
+    path: RemotePath,
+    pub(super) workload: Workload,
+    /// The files behind the workload's writers.
+    written: Vec<InodeId>,
+}
+
+impl Target {
+    /// Connects and makes a directory with all that the workload needs.
+    pub(super) async fn prepare(args: &BenchArgs, global: &Global, url: &WsUrl) -> Result<Self, Failure> {
+        let mut options = remote::options(global)?;
+        options.url = url.clone();
+        let client = Client::connect(options).await?;
+        let view = View::of(&client, global.export.as_deref()).await?;
+        let base = match &args.path {
+            Some(path) => path.clone(),
+            None => first_writable(&view)?,
+        };
+        let parent = view.directory(&client, &base).await.doing("work in", &base)?.id;
+        let name = EntryName::new(&partial_name("bench")).map_err(Error::from)?;
+        client
+            .mkdir(parent, &name)
+            .await
+            .doing("make a directory in", &base)?;
+        let path = base.join(name.clone());
+        let file = EntryName::new("file").map_err(Error::from)?;
+        let mut target = Self {
+            workload: Workload {
+                name: file,
+                ..Workload::imaginary(Shape::of(args))
+            },
+            client,
+            url: url.clone(),
+            parent,
+            name,
+            path,
+            written: Vec::new(),
+        };
+        if let Err(error) = target.fill(args).await {
+            target.remove().await;
+            return Err(error).doing("prepare", &target.path);
+        }
+        Ok(target)
+    }
+
+    /// How the connections of a measurement are made.
+    pub(super) fn options(&self, global: &Global) -> Result<Options, Failure> {
+        let mut options = remote::options(global)?;
+        options.url = self.url.clone();
+        Ok(options)
+    }
+
+    async fn fill(&mut self, args: &BenchArgs) -> Result<(), Error> {
+        let shape = self.workload.shape;
+        self.workload.dir = id(self.client.lookup(self.parent, &self.name).await?.id)?;
+        let size = if shape.reads() {
+            shape.file_size()
+        } else {
+            TOKEN_FILE
+        };
+        let name = self.workload.name.clone();
+        self.workload.file = self.file(&name, size).await?;
+        self.workload.readers.clear();
+        self.workload.writers.clear();
+        for number in 0..shape.connections {
+            if shape.reads() {
+                let opened = self.client.open(self.workload.file, OpenFlags::READ).await?;
+                self.workload.readers.push(opened.handle);
+            }
+            if shape.writes() {
+                let name = EntryName::new(&format!("written-{number}"))?;
+                let (dir, flags) = (self.workload.dir, OpenFlags::READ_WRITE);
+                let (attr, handle) = self.client.create(dir, &name, 0o644, flags).await?;
+                self.workload.writers.push(handle);
+                self.written.push(id(attr.id)?);
+            }
+        }
+        if args.op == super::BenchOp::Readdirp {
+            self.crowd(args.entries).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a file filled with the pattern.
+    pub(super) async fn file(&self, name: &EntryName, size: u64) -> Result<InodeId, Error> {
+        let mut contents = vec![0; size as usize];
+        fill(0, &mut contents);
+        let upload = Upload {
+            client: &self.client,
+            parent: self.workload.dir,
+            name,
+            mode: 0o644,
+            window: Window::default(),
+            stop: &CancellationToken::new(),
+        };
+        upload.run(contents.as_slice(), |_| {}).await?;
+        id(self.client.lookup(self.workload.dir, name).await?.id)
+    }
+
+    /// Makes a directory with many files.
+    async fn crowd(&mut self, entries: u32) -> Result<(), Error> {
+        let name = EntryName::new("crowded")?;
+        self.client.mkdir(self.workload.dir, &name).await?;
+        let dir = id(self.client.lookup(self.workload.dir, &name).await?.id)?;
+        self.workload.crowded = dir;
+        let mut making = JoinSet::new();
+        for number in 0..entries {
+            if making.len() == AT_ONCE {
+                made(making.join_next().await)?;
+            }
+            let client = self.client.clone();
+            making.spawn(async move {
+                let name = EntryName::new(&format!("entry-{number:07}"))?;
+                let (_, handle) = client.create(dir, &name, 0o644, OpenFlags::WRITE).await?;
+                client.close(handle).await
+            });
+        }
+        while !making.is_empty() {
+            made(making.join_next().await)?;
+        }
+        Ok(())
+    }
+
+    /// Reads back what the measurement wrote.
+    pub(super) async fn verify(&self, args: &BenchArgs) -> Result<(), Failure> {
+        let expected = u64::from(args.block) * u64::from(args.depth);
+        for file in &self.written {
+            let mut contents = Vec::new();
+            fetch(&self.client, *file, Window::default(), &mut contents, |_| {}).await?;
+            let right = contents.iter().zip(0..).all(|(byte, at)| *byte == pattern(at));
+            if !right || contents.len() as u64 > expected || contents.is_empty() {
+                return Err(Failure::message(format!(
+                    "verification failed: a file written in {} does not hold what was written",
+                    self.path
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything that was made. A failure is told, not returned: the measurement is what counts.
+    pub(super) async fn remove(&self) {
+        let handles = self.workload.readers.iter().chain(&self.workload.writers);
+        for handle in handles.copied().collect::<Vec<HandleId>>() {
+            // A handle the node has forgotten is closed.
+            let _ = self.client.close(handle).await;
+        }
+        let removed = remove_tree(&self.client, self.parent, &self.name, &self.path).await;
+        if let Err(failure) = removed.doing("remove", &self.path) {
+            failure.report();
+        }
+    }
+}
+
+fn first_writable(view: &View) -> Result<RemotePath, Failure> {
+    let writable = view
+        .exports()
+        .iter()
+        .find(|export| !export.ro && export.source_kind != "namespace");
+    writable.and_then(|export| view.root_path(export)).ok_or_else(|| {
+        Failure::message("the node has no export that can be written, and bench needs a directory to work in")
+    })
+}
+
+fn id(number: u64) -> Result<InodeId, Error> {
+    InodeId::new(number).ok_or(Error::Task)
+}
+
+fn made(joined: Option<Result<Result<(), Error>, tokio::task::JoinError>>) -> Result<(), Error> {
+    joined.unwrap_or(Ok(Ok(()))).map_err(|_panicked| Error::Task)?
+}

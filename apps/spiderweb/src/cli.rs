@@ -1,0 +1,231 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use spiderweb_client::RemotePath;
+use spiderweb_transport::WsUrl;
+
+use crate::bench::BenchArgs;
+use crate::commands::{cat, completions, cp, df, ln, ls, mkdir, mv, put, rm, stat, tree, watch};
+use crate::units::parse_duration;
+
+/// Show, read and write what spiderweb nodes export.
+///
+/// A file on a node is named /EXPORT/PATH, as in /work/notes.txt, and `/` is the list of exports. With --export the
+/// name is /PATH within that export.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spiderweb",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// The node's address.
+    #[arg(
+        long,
+        global = true,
+        env = "SPIDERWEB_URL",
+        value_name = "URL",
+        default_value = "ws://127.0.0.1:18891/v2/fs"
+    )]
+    pub(crate) url: WsUrl,
+
+    /// Take paths as paths within this export.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) export: Option<String>,
+
+    /// The token the node wants. Other users of this machine can see it; prefer --token-file or the variable.
+    #[arg(
+        long,
+        global = true,
+        env = "SPIDERWEB_FS_NODE_AUTH_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        conflicts_with = "token_file"
+    )]
+    pub(crate) token: Option<String>,
+
+    /// Read the token from a file; blanks and line ends around it do not count.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Time for one answer of the node, such as 15s or 500ms.
+    #[arg(long, global = true, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+
+    /// Text for people or JSON for programs.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub(crate) output: Format,
+
+    /// When to use colour.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Even in a pipe.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+impl Color {
+    /// Makes the choice count for everything printed from now on.
+    pub(crate) fn write_global(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Ls(ls::Ls),
+    Tree(tree::Tree),
+    Stat(stat::Stat),
+    Cat(cat::Cat),
+    Put(put::Put),
+    Cp(cp::Cp),
+    Mv(mv::Mv),
+    Rm(rm::Rm),
+    Mkdir(mkdir::Mkdir),
+    Ln(ln::Ln),
+    Watch(watch::Watch),
+    Df(df::Df),
+    /// List the exports of the node.
+    Exports,
+    Bench(Box<BenchArgs>),
+    Completions(completions::Completions),
+}
+
+impl Command {
+    /// Whether an interrupt leaves something to clean up; all others end at once.
+    pub(crate) const fn cleans_up(&self) -> bool {
+        matches!(self, Self::Put(_) | Self::Cp(_) | Self::Bench(_))
+    }
+}
+
+/// Parses a path on a node; used by every command's arguments.
+pub(crate) fn remote_path(text: &str) -> Result<RemotePath, String> {
+    text.parse().map_err(|error: spiderweb_client::PathError| {
+        if text.starts_with(':') {
+            format!("{error}; only cp marks remote paths with `:`")
+        } else {
+            format!("{error}, as in /work/file")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lines_are_understood_or_refused() {
+        for (line, understood) in [
+            ("ls", true),
+            ("ls /", true),
+            ("ls -lah /work", true),
+            ("ls work", false),
+            ("ls :/work", false),
+            ("tree -L 2 /work", true),
+            ("tree -L 0", false),
+            ("cat", false),
+            ("cat /work/a /work/b", true),
+            ("put /work/a", true),
+            ("put - /work/a", true),
+            ("put ./file /work/a", true),
+            ("cp a", false),
+            ("cp -r a :/work", true),
+            ("mv /work/a /work/b", true),
+            ("mv /work/a", false),
+            ("rm -rf /work/a", true),
+            ("rm", false),
+            ("mkdir -p /work/a/b", true),
+            ("ln -s target /work/link", true),
+            ("watch", true),
+            ("df -h", true),
+            ("exports --output json", true),
+            ("--output json exports", true),
+            ("exports --output xml", false),
+            ("exports --url http://x", false),
+            ("exports --url ws://host:99999/", false),
+            ("exports --token a --token-file b", false),
+            ("exports --timeout 5", true),
+            ("exports --timeout 2m", true),
+            ("exports --timeout never", false),
+            ("exports --timeout 0", false),
+            ("bench --op getattr --connections 16 --depth 16", true),
+            ("bench --op nothing", false),
+            ("bench --block 4KiB --duration 500ms", true),
+            ("bench --block 2MiB", false),
+            ("bench --compare ws://a:1/ ws://b:2/", true),
+            ("bench --compare ws://a:1/", false),
+            ("completions bash", true),
+            ("completions klingon", false),
+            ("frobnicate", false),
+        ] {
+            let words = std::iter::once("spiderweb").chain(line.split(' '));
+            let parsed = Cli::try_parse_from(words);
+            assert_eq!(parsed.is_ok(), understood, "{line}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn usage_errors_say_what_would_work() {
+        for (line, hint) in [
+            ("ls work", "as in /work/file"),
+            ("ls :/work", "only cp"),
+            ("exports --timeout soon", "15s"),
+            ("bench --block 12parsec", "4KiB"),
+            ("exports --url http://x", "ws://host"),
+        ] {
+            let words = std::iter::once("spiderweb").chain(line.split(' '));
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert!(error.to_string().contains(hint), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn tokens_are_not_shown_in_help() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("SPIDERWEB_FS_NODE_AUTH_TOKEN") && help.contains("SPIDERWEB_URL"));
+    }
+}

@@ -1,0 +1,38 @@
+//! `spiderweb cat`
+
+use clap::Args;
+use spiderweb_client::{RemotePath, Window, fetch};
+
+use super::Context;
+use crate::cli::remote_path;
+use crate::failure::{Doing as _, Failure};
+use crate::remote::Remote;
+
+/// Write files to standard output.
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    /// The files.
+    #[arg(value_name = "PATH", value_parser = remote_path, required = true)]
+    paths: Vec<RemotePath>,
+}
+
+impl Cat {
+    pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
+        let remote = Remote::connect(&context.global).await?;
+        let mut stdout = tokio::io::stdout();
+        for path in &self.paths {
+            let found = remote
+                .view
+                .resolve(&remote.client, path)
+                .await
+                .doing("read", path)?;
+            if found.is_directory() {
+                return Err(spiderweb_client::Error::IsDirectory).doing("read", path);
+            }
+            fetch(&remote.client, found.id, Window::default(), &mut stdout, |_| {})
+                .await
+                .doing("read", path)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! From the node to this machine.
+
+use std::path::{Path, PathBuf};
+
+use spiderweb_client::{Error, RemotePath, Walk, download};
+use spiderweb_protocol::InodeId;
+use spiderweb_protocol::fs::{Attr, FileKind};
+
+use super::Copier;
+use crate::failure::{Doing as _, Failure};
+use crate::progress;
+
+impl Copier {
+    pub(super) async fn download(&mut self, source: &RemotePath, target: &Path) -> Result<(), Failure> {
+        let found = self
+            .remote
+            .view
+            .resolve(&self.remote.client, source)
+            .await
+            .doing("copy", source)?;
+        if !found.is_directory() {
+            if self.files.is_empty() {
+                progress::expect(&self.bar, found.attr.sz);
+            }
+            return self
+                .download_file(found.id, source.clone(), target.to_owned())
+                .await;
+        }
+        self.needs_recursion(source)?;
+        self.local_directory(target).await?;
+        let mut walk = Walk::of(&self.remote.client, source.clone(), found.id);
+        while let Some(step) = walk.next().await {
+            let copied = match step {
+                Ok(step) => {
+                    let names = step.path.names().get(source.names().len()..).unwrap_or_default();
+                    let local = names
+                        .iter()
+                        .fold(target.to_owned(), |path, name| path.join(name.as_str()));
+                    self.download_entry(step.path, &step.attr, local).await
+                }
+                Err(error) => Err(error).doing("copy", source),
+            };
+            if let Err(failure) = copied {
+                self.report(&failure);
+            }
+        }
+        Ok(())
+    }
+
+    async fn download_entry(&mut self, path: RemotePath, attr: &Attr, local: PathBuf) -> Result<(), Failure> {
+        if attr.kind() == FileKind::Directory {
+            return self.local_directory(&local).await;
+        }
+        regular(attr).doing("copy", &path)?;
+        match InodeId::new(attr.id) {
+            Some(id) => self.download_file(id, path, local).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn local_directory(&mut self, path: &Path) -> Result<(), Failure> {
+        match tokio::fs::create_dir(path).await {
+            Ok(()) => self.counts.directories += 1,
+            Err(_) if path.is_dir() => {}
+            Err(error) => {
+                return Err(Failure::local(
+                    format!("cannot make the directory {}", path.display()),
+                    error,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn download_file(&mut self, id: InodeId, path: RemotePath, target: PathBuf) -> Result<(), Failure> {
+        self.room().await;
+        let (client, window) = (self.remote.client.clone(), self.window);
+        let (stop, bar) = (self.stop.clone(), self.bar.clone());
+        self.files.spawn(async move {
+            // A dropped download removes its partial file.
+            let copied = tokio::select! {
+                copied = download(&client, id, &target, window, |bytes| bar.inc(bytes)) => copied,
+                () = stop.cancelled() => Err(Error::Stopped),
+            };
+            copied.doing("copy", &path)
+        });
+        Ok(())
+    }
+}
+
+/// Nodes open nothing but regular files; the mode tells before they are asked. No type bits count as regular.
+pub(super) fn regular(attr: &Attr) -> Result<(), Error> {
+    const TYPE: u32 = 0o170_000;
+    const REGULAR: u32 = 0o100_000;
+    match attr.m & TYPE {
+        0 | REGULAR => Ok(()),
+        _ => Err(Error::NotRegular),
+    }
+}

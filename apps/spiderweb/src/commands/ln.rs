@@ -1,0 +1,39 @@
+//! `spiderweb ln`
+
+use clap::Args;
+use spiderweb_client::RemotePath;
+
+use super::Context;
+use crate::cli::remote_path;
+use crate::failure::{Doing as _, Failure};
+use crate::remote::Remote;
+
+/// Make a symbolic link.
+///
+/// The target is stored as it is. Nodes follow a link only as long as it stays within the export; a link that leads
+/// outside can be made but not used through the node.
+#[derive(Debug, Args)]
+pub(crate) struct Ln {
+    /// Make a symbolic link; nodes make no others.
+    #[arg(short, long, required = true)]
+    symbolic: bool,
+
+    /// Where the link leads, as seen from the directory it is in.
+    #[arg(value_name = "TARGET")]
+    target: String,
+
+    /// The link to make.
+    #[arg(value_name = "PATH", value_parser = remote_path)]
+    path: RemotePath,
+}
+
+impl Ln {
+    pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
+        let remote = Remote::connect(&context.global).await?;
+        let made = async {
+            let (parent, name) = remote.view.parent(&remote.client, &self.path).await?;
+            remote.client.symlink(parent.id, name, &self.target).await
+        };
+        made.await.doing("make the link", &self.path)
+    }
+}

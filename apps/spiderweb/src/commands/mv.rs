@@ -1,0 +1,56 @@
+//! `spiderweb mv`
+
+use clap::Args;
+use spiderweb_client::{Error, RemotePath};
+
+use super::Context;
+use crate::cli::remote_path;
+use crate::failure::{Doing as _, Failure};
+use crate::remote::Remote;
+
+/// Rename or move within an export.
+///
+/// An existing file of the new name is replaced; into an existing directory it is moved.
+#[derive(Debug, Args)]
+pub(crate) struct Mv {
+    /// What to move.
+    #[arg(value_name = "OLD", value_parser = remote_path)]
+    old: RemotePath,
+
+    /// Its new name, or the directory to move it into.
+    #[arg(value_name = "NEW", value_parser = remote_path)]
+    new: RemotePath,
+}
+
+impl Mv {
+    pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
+        let remote = Remote::connect(&context.global).await?;
+        let old_name = match self.old.name() {
+            Some(name) if !remote.is_root(&self.old) => name.clone(),
+            _ => {
+                return Err(Failure::Usage(format!(
+                    "{} is an export itself and cannot be moved",
+                    self.old
+                )));
+            }
+        };
+        let moved = async {
+            let (old_parent, _) = remote.view.parent(&remote.client, &self.old).await?;
+            let existing = remote.view.find(&remote.client, &self.new).await?;
+            let (new_parent, new_name) = match existing {
+                // Renaming a directory to itself with another spelling of its path must not move it into itself.
+                Some(dir) if dir.is_directory() && self.new != self.old => (dir, old_name.clone()),
+                _ => {
+                    let (parent, name) = remote.view.parent(&remote.client, &self.new).await?;
+                    (parent, name.clone())
+                }
+            };
+            let client = &remote.client;
+            client
+                .rename(old_parent.id, &old_name, new_parent.id, &new_name)
+                .await
+        };
+        let moved: Result<(), Error> = moved.await;
+        moved.doing(&format!("move {} to", self.old), &self.new)
+    }
+}

@@ -1,0 +1,69 @@
+//! `spiderweb rm`
+
+use clap::Args;
+use spiderweb_client::{Error, RemotePath, remove_tree};
+use spiderweb_protocol::Errno;
+
+use super::Context;
+use crate::cli::remote_path;
+use crate::failure::{Doing as _, Failure};
+use crate::remote::Remote;
+
+/// Remove files; with -r directories and what is in them.
+///
+/// Links are removed themselves, never what they lead to.
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// What to remove.
+    #[arg(value_name = "PATH", value_parser = remote_path, required = true)]
+    paths: Vec<RemotePath>,
+
+    /// Remove directories and what is in them.
+    #[arg(short, long)]
+    recursive: bool,
+
+    /// What does not exist is fine.
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Rm {
+    pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
+        let remote = Remote::connect(&context.global).await?;
+        let mut failed = false;
+        for path in &self.paths {
+            if remote.is_root(path) {
+                return Err(Failure::Usage(format!(
+                    "{path} is an export itself; only what is in it can be removed"
+                )));
+            }
+            if let Err(failure) = self.remove(&remote, path).await {
+                failure.report();
+                failed = true;
+            }
+        }
+        if failed { Err(Failure::Reported) } else { Ok(()) }
+    }
+
+    async fn remove(&self, remote: &Remote, path: &RemotePath) -> Result<(), Failure> {
+        let removed = async {
+            let (parent, name) = remote.view.parent(&remote.client, path).await?;
+            if self.recursive {
+                remove_tree(&remote.client, parent.id, name, path).await
+            } else {
+                remote.client.unlink(parent.id, name).await
+            }
+        };
+        match removed.await {
+            Err(error) if self.force && error.errno() == Some(Errno::ENOENT) => Ok(()),
+            Err(error) if !self.recursive && is_directory(&error) => Err::<(), _>(error)
+                .doing("remove", path)
+                .map_err(|failure| failure.hint(format!("`spiderweb rm -r {path}` removes directories"))),
+            result => result.doing("remove", path),
+        }
+    }
+}
+
+fn is_directory(error: &Error) -> bool {
+    error.errno() == Some(Errno::EISDIR)
+}

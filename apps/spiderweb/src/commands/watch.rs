@@ -1,0 +1,259 @@
+//! `spiderweb watch`
+
+use std::collections::HashMap;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+use spiderweb_client::{Client, Notice, Place, RemotePath, Walk, list};
+use spiderweb_protocol::fs::{Change, Event};
+use spiderweb_protocol::{EntryName, InodeId};
+
+use super::Context;
+use crate::cli::remote_path;
+use crate::failure::{Doing as _, Failure};
+use crate::remote::Remote;
+use crate::units::local_exact;
+
+/// Print changes as the node announces them, until interrupted.
+///
+/// The node announces ids. They are shown as paths where the path is known: everything below the watched paths when
+/// the command began, and what appeared since in a directory that was announced.
+///
+/// JSON: one line per change: {time, what, id, path}. `what` is `entries` (of a directory), `attr`, `data`, `all`,
+/// `lagged` (changes were missed) or `reconnected` (changes may have been missed); `path` is null when unknown.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Print only changes of these and what is below them.
+    #[arg(value_name = "PATH", value_parser = remote_path)]
+    paths: Vec<RemotePath>,
+}
+
+/// Most ids whose name is remembered: about 200 MB. Changes of others are shown by id.
+const KNOWN: usize = 1_000_000;
+/// Most names of a path; more means that a link made a circle of what is remembered.
+const DEEPEST: usize = 4096;
+
+#[derive(Serialize)]
+struct ChangeJson<'a> {
+    time: String,
+    what: &'a str,
+    id: Option<u64>,
+    path: Option<&'a str>,
+}
+
+/// Which id has which name in which directory, as far as it was seen.
+///
+/// A link and what it leads to have the same id. The name that was seen first counts, until its directory is listed
+/// without it.
+#[derive(Default)]
+struct Names {
+    roots: HashMap<InodeId, RemotePath>,
+    known: HashMap<InodeId, (InodeId, EntryName)>,
+    children: HashMap<InodeId, Vec<InodeId>>,
+}
+
+impl Watch {
+    pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
+        let remote = Remote::connect_with(&context.global, true).await?;
+        // Before anything is looked at, so that no change falls between looking and listening.
+        let mut news = remote.client.news();
+        let mut names = Names::default();
+        for path in self.roots(&remote)? {
+            names.learn_tree(&remote, &path).await?;
+        }
+        while let Some(notice) = news.next().await {
+            match notice {
+                Notice::Lagged(count) => {
+                    context.report("lagged", None, None, &format!("{count} changes were missed"))?;
+                }
+
+                Notice::Reconnected => {
+                    context.report("reconnected", None, None, "changes may have been missed")?;
+                }
+                Notice::Event(Event::Directory { id }) => {
+                    self.show(context, &names, "entries", id)?;
+                    names.learn_directory(&remote.client, id).await;
+                }
+                Notice::Event(Event::Inode { id, change, .. }) => {
+                    let what = match change {
+                        Change::Attr => "attr",
+                        Change::Data => "data",
+                        Change::All => "all",
+                    };
+                    self.show(context, &names, what, id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn roots(&self, remote: &Remote) -> Result<Vec<RemotePath>, Failure> {
+        let mut roots = Vec::new();
+        for path in &self.paths {
+            match remote.view.place(path)? {
+                Place::Top => {}
+                Place::Inside { .. } => roots.push(path.clone()),
+            }
+        }
+        if roots.is_empty() {
+            roots.extend(
+                remote
+                    .view
+                    .exports()
+                    .iter()
+                    .filter_map(|e| remote.view.root_path(e)),
+            );
+        }
+        Ok(roots)
+    }
+
+    fn show(&self, context: &mut Context, names: &Names, what: &str, id: InodeId) -> Result<(), Failure> {
+        let path = names.path(id);
+        let wanted = match &path {
+            _ if self.paths.is_empty() => true,
+            Some(path) => self.paths.iter().any(|root| path.is_within(root)),
+            None => false,
+        };
+        if !wanted {
+            return Ok(());
+        }
+        let path = path.map(|path| path.to_string());
+        let text = match &path {
+            Some(path) => context.out.name(path),
+            None => format!("id {id}"),
+        };
+        context.report(what, Some(id), path.as_deref(), &text)
+    }
+}
+
+impl Context {
+    fn report(
+        &mut self,
+        what: &str,
+        id: Option<InodeId>,
+        path: Option<&str>,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let now = Timestamp::now();
+        if self.out.is_json() {
+            self.out.json(&ChangeJson {
+                time: now.to_string(),
+                what,
+                id: id.map(InodeId::get),
+                path,
+            })?;
+        } else {
+            let nanoseconds = i64::try_from(now.as_nanosecond()).unwrap_or_default();
+            let time = local_exact(nanoseconds);
+            let time = time.get(11..23).unwrap_or_default();
+            self.out.line(format_args!("{time} {what:11} {text}"))?;
+        }
+        self.out.flush()
+    }
+}
+
+impl Names {
+    async fn learn_tree(&mut self, remote: &Remote, root: &RemotePath) -> Result<(), Failure> {
+        let found = remote.view.resolve(&remote.client, root).await;
+        let found = found.doing("watch", root)?;
+        self.roots.insert(found.id, root.clone());
+        if !found.is_directory() {
+            return Ok(());
+        }
+        let mut walk = Walk::of(&remote.client, root.clone(), found.id);
+        while self.known.len() < KNOWN
+            && let Some(step) = walk.next().await
+        {
+            // A directory that cannot be read has no names to learn.
+            if let Ok(step) = step
+                && let Some(id) = InodeId::new(step.attr.id)
+                && let Some(name) = step.path.name()
+            {
+                self.learn(id, step.parent, name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns what is in a directory now, and forgets what no longer is.
+    async fn learn_directory(&mut self, client: &Client, dir: InodeId) {
+        if self.path(dir).is_none() {
+            return;
+        }
+        // It may be gone already; then nothing is in it.
+        let entries = list(client, dir).await.unwrap_or_default();
+        let now: HashMap<InodeId, EntryName> = entries
+            .iter()
+            .filter_map(|entry| Some((InodeId::new(entry.attr.id)?, EntryName::new(&entry.name).ok()?)))
+            .collect();
+        for id in self.children.remove(&dir).unwrap_or_default() {
+            let here = |(parent, name): &(InodeId, EntryName)| *parent == dir && now.get(&id) != Some(name);
+            if self.known.get(&id).is_some_and(here) {
+                self.known.remove(&id);
+            } else {
+                self.children.entry(dir).or_default().push(id);
+            }
+        }
+        for (id, name) in now {
+            self.learn(id, dir, name);
+        }
+    }
+
+    fn learn(&mut self, id: InodeId, parent: InodeId, name: EntryName) {
+        if self.known.len() < KNOWN && !self.roots.contains_key(&id) && !self.known.contains_key(&id) {
+            self.known.insert(id, (parent, name));
+            self.children.entry(parent).or_default().push(id);
+        }
+    }
+
+    fn path(&self, id: InodeId) -> Option<RemotePath> {
+        let mut below = Vec::new();
+        let mut at = id;
+        while below.len() < DEEPEST {
+            if let Some(root) = self.roots.get(&at) {
+                let names = root.names().iter().chain(below.iter().rev().copied());
+                return Some(names.cloned().collect());
+            }
+            let (parent, name) = self.known.get(&at)?;
+            below.push(name);
+            at = *parent;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> InodeId {
+        InodeId::new(number).unwrap()
+    }
+
+    fn name(text: &str) -> EntryName {
+        EntryName::new(text).unwrap()
+    }
+
+    #[test]
+    fn paths_are_put_together_and_links_do_not_rename_what_they_lead_to() {
+        let mut names = Names::default();
+        names.roots.insert(id(1), "/work".parse().unwrap());
+        names.learn(id(2), id(1), name("dir"));
+        names.learn(id(3), id(2), name("file"));
+        names.learn(id(2), id(2), name("loop"));
+        names.learn(id(1), id(2), name("top"));
+        let path = |names: &Names, number| names.path(id(number)).map(|path| path.to_string());
+        assert_eq!(path(&names, 3).unwrap(), "/work/dir/file");
+        assert_eq!(path(&names, 1).unwrap(), "/work");
+        assert_eq!(path(&names, 9), None);
+    }
+
+    #[test]
+    fn a_circle_has_no_path() {
+        let mut names = Names::default();
+        names.learn(id(2), id(3), name("a"));
+        names.learn(id(3), id(2), name("b"));
+        assert_eq!(names.path(id(2)), None);
+    }
+}

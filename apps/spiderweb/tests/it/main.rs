@@ -1,0 +1,17 @@
+//! The program against a real node, as a person would use it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+mod bench;
+mod copies;
+mod failures;
+mod files;
+mod listings;
+mod setup;
+mod watching;

@@ -1,0 +1,282 @@
+//! A connection that is made again when it is lost.
+//!
+//! One dial at a time: callers that lost the same link wait for the same new one. The first connection is tried
+//! once, so that a wrong address fails at once; a lost one is redialled with growing delays until
+//! [`Options::patience`] runs out, because by then the node has begun to forget the handles anyway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spiderweb_protocol::Secret;
+use spiderweb_protocol::fs::{Event, HelloReply, Op, Payload, ReplyError, Request, WireError};
+use spiderweb_transport::{Backoff, DialOptions, WsUrl, dial};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, broadcast};
+use tokio::time::Instant;
+
+use crate::error::{Error, LinkError};
+use crate::pipeline::{Answer, AnswerError, CallError, HelloFailure, Pipeline, PipelineOptions};
+
+/// First delay between two dials.
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
+/// Longest delay between two dials.
+const BACKOFF_MAX: Duration = Duration::from_secs(3);
+/// How often one request is sent before it counts as the reason why connections break.
+const MOST_SENDINGS: u32 = 5;
+/// How many of these may end in silence: each costs the whole timeout.
+const MOST_SILENCES: u32 = 2;
+
+/// Where and how to connect.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node's file endpoint.
+    pub url: WsUrl,
+    /// What a connection is used like.
+    pub pipeline: PipelineOptions,
+    /// Time for connecting and upgrading.
+    pub dial_timeout: Duration,
+    /// How long a lost connection is redialled. Nodes keep handles for 120 seconds.
+    pub patience: Duration,
+}
+
+impl Options {
+    /// The defaults for a node at `url`: 10 seconds to connect, 30 seconds of redialling.
+    pub fn new(url: WsUrl) -> Self {
+        Self {
+            url,
+            pipeline: PipelineOptions::default(),
+            dial_timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
+        }
+    }
+
+    /// The same with a token for the node.
+    #[must_use]
+    pub fn token(mut self, token: Option<Secret>) -> Self {
+        self.pipeline.token = token;
+        self
+    }
+
+    /// The same with another time for one answer.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.pipeline.timeout = timeout;
+        self
+    }
+
+    /// The same with or without events that others cause.
+    #[must_use]
+    pub fn subscribe(mut self, subscribe: bool) -> Self {
+        self.pipeline.subscribe = subscribe;
+        self
+    }
+}
+
+/// Something a subscriber is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// The node says that something changed.
+    Event(Event),
+    /// The subscriber was too slow and this many notices are gone: anything may have changed.
+    Lagged(u64),
+    /// The connection was lost and made again: anything may have changed meanwhile.
+    Reconnected,
+}
+
+/// A subscription to a node's events.
+#[derive(Debug)]
+pub struct News {
+    notices: broadcast::Receiver<Event>,
+    reconnects: tokio::sync::watch::Receiver<u64>,
+}
+
+impl News {
+    /// The next notice; `None` when the client is gone.
+    ///
+    /// Cancel safe: a notice is only taken when it is returned.
+    pub async fn next(&mut self) -> Option<Notice> {
+        tokio::select! {
+            biased;
+            changed = self.reconnects.changed() => changed.ok().map(|()| Notice::Reconnected),
+            event = self.notices.recv() => match event {
+                Ok(event) => Some(Notice::Event(event)),
+                Err(RecvError::Lagged(count)) => Some(Notice::Lagged(count)),
+                Err(RecvError::Closed) => None,
+            },
+        }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    answer: Answer,
+    op: Op,
+    /// An earlier sending of the same request may have been carried out.
+    pub(crate) repeated: bool,
+}
+
+impl Exchange {
+    /// Parses the answer.
+    pub(crate) fn decode<'a, T>(
+        &'a self,
+        decode: impl FnOnce(Payload<'a>) -> Result<T, ReplyError>,
+    ) -> Result<T, Error> {
+        let op = self.op;
+        self.answer.decode(op, decode).map_err(|error| match error {
+            AnswerError::Refused(error) => Error::Node { op, error },
+            AnswerError::Broken(reason) => Error::Answer { op, reason },
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    options: Options,
+    /// Held while dialling, so that there is one dial at a time.
+    current: Mutex<Arc<Pipeline>>,
+    events: broadcast::Sender<Event>,
+    reconnects: tokio::sync::watch::Sender<u64>,
+    hello: HelloReply,
+}
+
+impl Session {
+    /// Connects, trying once.
+    pub(crate) async fn connect(options: Options) -> Result<Self, Error> {
+        let (events, _) = broadcast::channel(options.pipeline.events.max(1));
+        let (pipeline, hello) = connect(&options, &events).await?;
+        Ok(Self {
+            options,
+            current: Mutex::new(Arc::new(pipeline)),
+            events,
+            reconnects: tokio::sync::watch::Sender::new(0),
+            hello,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &WsUrl {
+        &self.options.url
+    }
+
+    pub(crate) fn hello(&self) -> &HelloReply {
+        &self.hello
+    }
+
+    pub(crate) fn news(&self) -> News {
+        News {
+            notices: self.events.subscribe(),
+            reconnects: self.reconnects.subscribe(),
+        }
+    }
+
+    /// Sends a request until it is answered: again after every lost connection.
+    pub(crate) async fn exchange(&self, request: &Request) -> Result<Exchange, Error> {
+        let op = request.op();
+        let (mut sendings, mut silences) = (0, 0);
+        let mut lost = None;
+        loop {
+            let pipeline = self.pipeline(lost.take()).await?;
+            let end = match pipeline.call(request).await {
+                Ok(answer) => {
+                    return Ok(Exchange {
+                        answer,
+                        op,
+                        repeated: sendings > 0,
+                    });
+                }
+                Err(CallError::TimedOut(limit)) => return Err(Error::TimedOut { op, limit }),
+                Err(CallError::NotSent(end)) => end,
+                Err(CallError::Lost(end)) => {
+                    sendings += 1;
+                    silences += u32::from(matches!(end, LinkError::Silent(_)));
+                    end
+                }
+            };
+            if sendings == MOST_SENDINGS || silences == MOST_SILENCES {
+                return Err(self.lost(end));
+            }
+            lost = Some(end);
+        }
+    }
+
+    /// The connection, redialled if it has ended. `lost` is how the last one ended, for the error message.
+    async fn pipeline(&self, lost: Option<LinkError>) -> Result<Arc<Pipeline>, Error> {
+        let mut current = self.current.lock().await;
+        if current.is_alive() {
+            return Ok(Arc::clone(&current));
+        }
+        let give_up = Instant::now() + self.options.patience;
+        let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_MAX);
+        loop {
+            match connect(&self.options, &self.events).await {
+                Ok((pipeline, _)) => {
+                    *current = Arc::new(pipeline);
+                    self.reconnects.send_modify(|count| *count += 1);
+                    return Ok(Arc::clone(&current));
+                }
+                // A node that is back and says no will not say yes a second later.
+                Err(refused @ Error::Hello { source: Some(_), .. }) => return Err(refused),
+                Err(error) => {
+                    let delay = backoff.next_delay();
+                    if Instant::now() + delay > give_up {
+                        return Err(lost.map_or(error, |end| self.lost(end)));
+                    }
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    fn lost(&self, source: LinkError) -> Error {
+        Error::Lost {
+            url: self.options.url.to_string(),
+            source,
+        }
+    }
+}
+
+async fn connect(
+    options: &Options,
+    events: &broadcast::Sender<Event>,
+) -> Result<(Pipeline, HelloReply), Error> {
+    let dialling = DialOptions {
+        timeout: options.dial_timeout,
+        ..DialOptions::default()
+    };
+    let socket = dial(&options.url, &dialling)
+        .await
+        .map_err(|source| Error::Dial {
+            url: options.url.to_string(),
+            source,
+        })?;
+    let started = Pipeline::start(socket, &options.pipeline, events.clone()).await;
+    started.map_err(|failure| refusal(options, failure))
+}
+
+fn refusal(options: &Options, failure: HelloFailure) -> Error {
+    let (reason, source) = match failure {
+        HelloFailure::Refused(error) => (explained(options, &error), Some(error)),
+        HelloFailure::Broken(reason) => (reason, None),
+        HelloFailure::Link(end) => (end.to_string(), None),
+        HelloFailure::TimedOut(limit) => (format!("no answer to hello within {limit:?}"), None),
+    };
+    Error::Hello {
+        url: options.url.to_string(),
+        reason,
+        source,
+    }
+}
+
+/// A node's one-word refusals in a sentence.
+fn explained(options: &Options, error: &WireError) -> String {
+    match error.message.as_str() {
+        "AuthMissing" => "it wants a token and none was given".to_owned(),
+        "AuthFailed" => "the token is wrong".to_owned(),
+        "ProtocolMismatch" => "it speaks another version of the protocol".to_owned(),
+        "invalid FS endpoint path" => format!(
+            "it serves no files at {:?}; nodes serve them at \"/v2/fs\"",
+            options.url.target()
+        ),
+        other => other.to_owned(),
+    }
+}
