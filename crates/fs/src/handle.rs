@@ -1,7 +1,7 @@
 //! Open handles, and who uses them (section 12).
 //!
 //! Handles belong to the node, not to a connection: original clients reconnect and go on with the numbers they
-//! have. So a handle outlives its session by [`GRACE`], and whoever uses it next owns it. Numbers are random, so
+//! have. So a handle outlives its session by a time of grace, and whoever uses it next owns it. Numbers are random, so
 //! that nobody finds another's by counting.
 
 use std::collections::HashMap;
@@ -121,18 +121,20 @@ pub struct HandleTable {
     start: Instant,
     capacity: usize,
     per_session: usize,
+    grace: Duration,
 }
 
 impl HandleTable {
     /// A table of at most `capacity` handles, of which one session may own a quarter: a client that never
-    /// closes harms itself first.
-    pub fn new(capacity: usize, now: Instant) -> Self {
+    /// closes harms itself first. Handles without a session wait for `grace`.
+    pub fn new(capacity: usize, grace: Duration, now: Instant) -> Self {
         let per_session = (capacity / 4).max(1);
         Self {
             slots: std::sync::Mutex::default(),
             start: now,
             capacity,
             per_session,
+            grace,
         }
     }
 
@@ -286,7 +288,7 @@ impl HandleTable {
         self.get(id, user, now).ok()
     }
 
-    /// Lets go of a session's handles: they wait for another session for [`GRACE`].
+    /// Lets go of a session's handles: they wait for another session for the time of grace.
     pub fn end_session(&self, session: SessionId, now: Instant) {
         let now = self.millis(now);
         let mut slots = self.slots();
@@ -304,7 +306,7 @@ impl HandleTable {
 
     /// Takes out the handles nobody came back for. Dropping them may wait for a disk.
     pub fn expire(&self, now: Instant) -> Vec<Arc<OpenHandle>> {
-        let limit = self.millis(now).saturating_sub(GRACE.as_millis() as u64);
+        let limit = self.millis(now).saturating_sub(self.grace.as_millis() as u64);
         let mut slots = self.slots();
         let expired = slots.by_id.extract_if(|_, slot| {
             slot.owner.is_none() && slot.handle.last_used.load(Ordering::Relaxed) < limit
@@ -384,7 +386,7 @@ mod tests {
     #[test]
     fn a_handle_waits_for_its_client_and_is_adopted() {
         let start = Instant::now();
-        let table = HandleTable::new(100, start);
+        let table = HandleTable::new(100, GRACE, start);
         let (a, b) = (table.begin_session(), table.begin_session());
         let kept = open(&table, a, start).unwrap();
         let lost = open(&table, a, start).unwrap();
@@ -411,7 +413,7 @@ mod tests {
     #[test]
     fn one_session_cannot_take_every_handle() {
         let now = Instant::now();
-        let table = HandleTable::new(8, now);
+        let table = HandleTable::new(8, GRACE, now);
         let (a, b) = (table.begin_session(), table.begin_session());
         for _ in 0..2 {
             open(&table, a, now).unwrap();
@@ -426,7 +428,7 @@ mod tests {
     #[test]
     fn a_full_table_gives_up_what_nobody_owns() {
         let now = Instant::now();
-        let table = HandleTable::new(4, now);
+        let table = HandleTable::new(4, GRACE, now);
         let owners = [(); 4].map(|()| table.begin_session());
         for owner in owners {
             open(&table, owner, now).unwrap();
@@ -442,7 +444,7 @@ mod tests {
     #[test]
     fn a_repeated_create_finds_the_file_nobody_was_told_of() {
         let now = Instant::now();
-        let table = HandleTable::new(100, now);
+        let table = HandleTable::new(100, GRACE, now);
         let (a, b) = (table.begin_session(), table.begin_session());
         let lost = open(&table, a, now).unwrap();
         let creation = Creation {
@@ -468,7 +470,7 @@ mod tests {
     #[test]
     fn a_request_that_outlives_its_session_keeps_nothing() {
         let start = Instant::now();
-        let table = HandleTable::new(8, start);
+        let table = HandleTable::new(8, GRACE, start);
         let (gone, other) = (table.begin_session(), table.begin_session());
         let used = open(&table, other, start).unwrap();
         table.end_session(gone, start);
@@ -485,7 +487,7 @@ mod tests {
     #[test]
     fn numbers_are_not_counted_up() {
         let now = Instant::now();
-        let table = HandleTable::new(100, now);
+        let table = HandleTable::new(100, GRACE, now);
         let session = table.begin_session();
         let [a, b] = [(); 2].map(|()| open(&table, session, now).unwrap().get());
         assert!(a.abs_diff(b) > 1_000, "{a} {b}");

@@ -101,7 +101,7 @@ impl Service {
         };
         Self {
             exports,
-            handles: HandleTable::new(limits.handles, Instant::now()),
+            handles: HandleTable::new(limits.handles, limits.handle_grace, Instant::now()),
             news,
             hello: Arc::new(hello),
             token,

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! One task owns the socket: it reads, answers from memory what it can, puts the rest into the [`lane`], and is
-//! the only one to write. When it ends, handles wait for the client to come back ([`spiderweb_fs::GRACE`]).
+//! the only one to write. When it ends, handles wait for the client to come back ([`Limits::handle_grace`](crate::Limits::handle_grace)).
 
 mod footprint;
 pub(crate) mod greeting;

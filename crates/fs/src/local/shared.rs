@@ -89,6 +89,16 @@ impl Shared {
         }
     }
 
+    /// Watches a directory again that the system may have stopped watching.
+    pub(super) fn watch_again(&self, index: Index, directory: impl AsFd) {
+        let inodes = self.inodes();
+        if inodes.is_watched(index) {
+            let local = inodes.local(index);
+            drop(inodes);
+            self.watches.add(directory, local);
+        }
+    }
+
     /// Runs `operation` on the place of an object. Looks again when the object was not there because one of our
     /// own renames was moving it.
     pub(super) fn at<T>(

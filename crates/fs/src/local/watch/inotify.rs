@@ -103,7 +103,14 @@ impl Watches {
                 continue;
             }
             if flags.contains(ReadFlags::IGNORED) {
-                self.directories().remove(&event.wd());
+                if let Some(directory) = self.directories().remove(&event.wd()) {
+                    // The directory is gone. File systems give its number to the next one that is made, which
+                    // then has its id: if there is one it is watched again.
+                    dirty.insert(Dirty {
+                        directory,
+                        name: None,
+                    });
+                }
                 continue;
             }
             let Some(directory) = self.directories().get(&event.wd()).copied() else {
