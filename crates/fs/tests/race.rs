@@ -155,7 +155,9 @@ impl Client<'_> {
 
     fn turn(&mut self) -> Result<(), FsError> {
         let (id, name) = (self.id(), self.name());
-        let patience = self.dice.pick(&[Patience::Blocking, Patience::Blocking, Patience::Immediate]);
+        let patience = self
+            .dice
+            .pick(&[Patience::Blocking, Patience::Blocking, Patience::Immediate]);
         match self.dice.roll(14) {
             0..=3 => {
                 let attr = self.source.lookup(id, &name, patience)?;
@@ -167,7 +169,9 @@ impl Client<'_> {
                 self.source.list(id, 0, &mut page)?;
             }
             6 | 7 => {
-                let flags = self.dice.pick(&[OpenFlags::READ, OpenFlags::READ_WRITE, OpenFlags(513)]);
+                let flags = self
+                    .dice
+                    .pick(&[OpenFlags::READ, OpenFlags::READ_WRITE, OpenFlags(513)]);
                 let opened = self.source.open(id, flags, patience)?;
                 self.keep(opened.file)?;
             }
@@ -194,8 +198,11 @@ impl Client<'_> {
                 self.source.set_xattr(id, "user.race", b"x", XattrFlags(0))?;
             }
             _ => {
-                let target = self.dice.pick(&["../d0", "../../outside/d1", "d2/sub", "../way-out/file"]);
-                self.source.symlink(id, &EntryName::new("link").unwrap(), target)?;
+                let target = self
+                    .dice
+                    .pick(&["../d0", "../../outside/d1", "d2/sub", "../way-out/file"]);
+                self.source
+                    .symlink(id, &EntryName::new("link").unwrap(), target)?;
             }
         }
         Ok(())
@@ -209,7 +216,9 @@ impl Client<'_> {
             drop(self.files.swap_remove(at));
         }
         let at = self.dice.roll(self.files.len());
-        let Some(file) = self.files.get(at) else { return Ok(()) };
+        let Some(file) = self.files.get(at) else {
+            return Ok(());
+        };
         let content = file.read(0, 4096, Patience::Blocking)?;
         let content = String::from_utf8_lossy(&content);
         assert!(!content.contains("canary"), "a file outside was read");
@@ -261,7 +270,10 @@ fn race(open: fn(&Path) -> LocalSource) {
     let mut after = BTreeMap::new();
     snapshot(&scene.outside, &mut after);
     assert_eq!(before, after, "something outside changed");
-    assert!(worked.into_inner() > 200, "hardly anything worked, so nothing was shown");
+    assert!(
+        worked.into_inner() > 200,
+        "hardly anything worked, so nothing was shown"
+    );
 }
 
 /// Runs a round on a thread of its own, and notices when it hangs.

@@ -13,7 +13,7 @@ pub use event::{Change, Event};
 pub use hello::{HELLO_PROTOCOL, Hello, HelloError, HelloReply, NodeCaps};
 pub use op::Op;
 pub use reply::{
-    EncodedListing, Export, ExportCaps, Incoming, Listing, ListingEncoder, ListingEntry, Opened, Payload, Reply,
-    ReplyError, Statfs, WireError, encode_error,
+    EncodedListing, Export, ExportCaps, Incoming, Listing, ListingEncoder, ListingEntry, Opened, Payload,
+    Reply, ReplyError, Statfs, WireError, encode_error,
 };
 pub use request::{ArgumentError, LockKind, OpenFlags, Request, XattrFlags};

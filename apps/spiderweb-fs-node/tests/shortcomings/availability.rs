@@ -309,10 +309,10 @@ fn handles_of_a_lost_connection_serve_its_client_when_it_comes_back() {
 
 #[test]
 fn handles_of_clients_that_come_and_go_do_not_use_up_the_node() {
-    // 64 handles for everybody, 16 for one client.
+    // 128 handles for everybody, 32 for one client.
     let bench = Bench::start_command(
         |export| fs::write(export.join("file"), "inside").unwrap(),
-        |command| command.descriptor_limit(4096 + 512 + 64),
+        |command| command.descriptor_limit(256),
     );
     for round in 0..20 {
         let mut peer = bench.peer();

@@ -3,7 +3,7 @@
 //! A later request may overtake an earlier one unless somebody could tell from the answers. Requests of
 //! different sessions are never ordered.
 
-use spiderweb_protocol::fs::Request;
+use spiderweb_protocol::fs::{LockKind, Request};
 use spiderweb_protocol::{HandleId, InodeId};
 
 /// What a request touches, as far as order goes.
@@ -26,8 +26,8 @@ pub(super) enum Footprint {
         handle: HandleId,
         inode: Option<InodeId>,
     },
-    /// Takes or gives back a handle's lock.
-    Lock { handle: HandleId },
+    /// Takes or gives back a handle's lock; one that would not wait for its holder does not wait for its order.
+    Lock { handle: HandleId, waits: bool },
     /// Looks at names or attributes of an export.
     Look { export: Option<usize> },
     /// Changes names, attributes or, where an inode is named, content.
@@ -54,7 +54,10 @@ impl Footprint {
                 handle: *handle,
                 inode: inode_of(*handle),
             },
-            Request::Lock { handle, .. } => Self::Lock { handle: *handle },
+            Request::Lock { handle, kind, wait } => Self::Lock {
+                handle: *handle,
+                waits: *wait || *kind == LockKind::Unlock,
+            },
             Request::Open { id, flags } if !flags.truncates() => Self::Look {
                 export: id.export_index(),
             },
@@ -115,8 +118,18 @@ impl Footprint {
                 Read { handle: h, inode: a } | Write { handle: h, inode: a } | Close { handle: h, inode: a },
                 Read { handle: i, inode: b } | Write { handle: i, inode: b } | Close { handle: i, inode: b },
             ) => h == i || (a.is_some() && a == b),
-            // A lock does not order data; closing its handle gives it back at once (see `locks`).
-            (Lock { handle: a }, Lock { handle: b }) => a == b,
+            // A lock does not order data, and closing its handle ends a wait for it.
+            (
+                Lock {
+                    handle: a,
+                    waits: true,
+                },
+                Lock {
+                    handle: b,
+                    waits: true,
+                },
+            ) => a == b,
+            (Lock { .. }, Lock { .. }) => false,
             (Lock { .. }, Read { .. } | Write { .. } | Close { .. })
             | (Read { .. } | Write { .. } | Close { .. }, Lock { .. }) => false,
         }
@@ -141,6 +154,10 @@ mod tests {
         let write = |handle, inode| Write {
             handle: h(handle),
             inode: Some(inode),
+        };
+        let lock = |handle| Lock {
+            handle: h(handle),
+            waits: true,
         };
         let look = |export| Look { export: Some(export) };
         let names = Change {
@@ -188,19 +205,9 @@ mod tests {
                 false,
                 "closing shows nowhere",
             ),
-            (
-                Lock { handle: h(1) },
-                Lock { handle: h(1) },
-                true,
-                "lock, then unlock",
-            ),
-            (
-                Lock { handle: h(1) },
-                Lock { handle: h(2) },
-                false,
-                "the unlock it waits for must pass",
-            ),
-            (Lock { handle: h(1) }, write(1, file), false, "locks are advisory"),
+            (lock(1), lock(1), true, "lock, then unlock"),
+            (lock(1), lock(2), false, "the unlock it waits for must pass"),
+            (lock(1), write(1, file), false, "locks are advisory"),
             (Nothing, names, false, "the exports never change"),
         ] {
             assert_eq!((a.conflicts(&b), b.conflicts(&a)), (conflict, conflict), "{why}");
