@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use spiderweb_node::{Node, NodeConfig, StartError};
+use spiderweb_node::{Limits, Node, NodeConfig, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Command;
@@ -88,7 +88,7 @@ impl From<std::io::Error> for Failure {
 
 fn serve(config: NodeConfig) -> Result<(), Failure> {
     let mut config = config;
-    config.limits.handles = raise_descriptor_limit(config.limits.handles, config.limits.connections);
+    fit_into_descriptor_limit(&mut config.limits);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(config.limits.blocking_threads())
@@ -148,8 +148,9 @@ async fn start(config: NodeConfig) -> Result<Node, Failure> {
     Ok(node)
 }
 
-/// Asks for as many descriptors as the system allows, and says how many handles fit beside the connections.
-fn raise_descriptor_limit(handles: usize, connections: usize) -> usize {
+/// Asks for as many descriptors as the system allows, and shares out what there is: half for handles, a quarter for
+/// connections, the rest for requests under way and the node itself.
+fn fit_into_descriptor_limit(limits: &mut Limits) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
@@ -162,6 +163,6 @@ fn raise_descriptor_limit(handles: usize, connections: usize) -> usize {
         Err(_) => limit.current,
     };
     let available = current.map_or(usize::MAX, |number| usize::try_from(number).unwrap_or(usize::MAX));
-    // Each request under way needs a few of its own, and the rest of the node some.
-    handles.min(available.saturating_sub(connections + 512)).max(16)
+    limits.handles = limits.handles.min(available / 2);
+    limits.connections = limits.connections.min(available / 4);
 }

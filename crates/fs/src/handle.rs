@@ -1,7 +1,7 @@
 //! Open handles, and who uses them (section 12).
 //!
 //! Handles belong to the node, not to a connection: original clients reconnect and go on with the numbers they
-//! have. So a handle outlives its session by [`GRACE`], and whoever uses it next owns it. Numbers are random, so
+//! have. So a handle outlives its session by a time of grace, and whoever uses it next owns it. Numbers are random, so
 //! that nobody finds another's by counting.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use spiderweb_protocol::{EntryName, HandleId, InodeId};
 
 use crate::{FsError, OpenFile};
 
-/// How long a handle without a session waits for its client to come back, from its last use on.
+/// How long a handle waits for its client to come back, from the end of its session or a later use on.
 pub const GRACE: Duration = Duration::from_secs(120);
 
 /// Numbers a session for as long as the process runs. Never reused.
@@ -110,7 +110,9 @@ struct Slot {
 #[derive(Default)]
 struct Slots {
     by_id: HashMap<u64, Slot>,
+    /// Handles of each session that is not over.
     per_session: HashMap<SessionId, usize>,
+    sessions: u64,
 }
 
 /// Every open handle of a node.
@@ -119,18 +121,20 @@ pub struct HandleTable {
     start: Instant,
     capacity: usize,
     per_session: usize,
+    grace: Duration,
 }
 
 impl HandleTable {
     /// A table of at most `capacity` handles, of which one session may own a quarter: a client that never
-    /// closes harms itself first.
-    pub fn new(capacity: usize, now: Instant) -> Self {
+    /// closes harms itself first. Handles without a session wait for `grace`.
+    pub fn new(capacity: usize, grace: Duration, now: Instant) -> Self {
         let per_session = (capacity / 4).max(1);
         Self {
             slots: std::sync::Mutex::default(),
             start: now,
             capacity,
             per_session,
+            grace,
         }
     }
 
@@ -139,6 +143,28 @@ impl HandleTable {
         self.slots
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Begins a session: a number no session had before.
+    pub fn begin_session(&self) -> SessionId {
+        let mut slots = self.slots();
+        slots.sessions += 1;
+        let session = SessionId(slots.sessions);
+        slots.per_session.insert(session, 0);
+        session
+    }
+
+    /// Whether the session may open one more file; to be asked before opening has an effect.
+    pub fn check_room(&self, session: SessionId) -> Result<(), FsError> {
+        let slots = self.slots();
+        let own = slots.per_session.get(&session).copied().unwrap_or_default();
+        let full =
+            slots.by_id.len() >= self.capacity && slots.by_id.values().all(|slot| slot.owner.is_some());
+        if own >= self.per_session || full {
+            Err(FsError::TooManyOpen)
+        } else {
+            Ok(())
+        }
     }
 
     /// Gives an open file a number. When the table is full, the handle that has waited longest without a
@@ -156,11 +182,8 @@ impl HandleTable {
         now: Instant,
     ) -> Result<HandleId, HandleError> {
         let mut slots = self.slots();
-        if slots
-            .per_session
-            .get(&owner)
-            .is_some_and(|count| *count >= self.per_session)
-        {
+        let own = slots.per_session.get(&owner).copied();
+        if own.is_some_and(|count| count >= self.per_session) {
             return Err(FsError::TooManyOpen);
         }
         let mut evicted = None;
@@ -189,15 +212,16 @@ impl HandleTable {
             locked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
+        // A request may end after its session; then its handle has to wait for another.
+        let owner = slots.adopt(owner);
         slots.by_id.insert(
             id.get(),
             Slot {
                 handle,
-                owner: Some(owner),
+                owner,
                 undelivered: None,
             },
         );
-        *slots.per_session.entry(owner).or_default() += 1;
         drop(slots);
         // Closing may wait for a disk, so it happens without the lock.
         drop(evicted);
@@ -210,14 +234,15 @@ impl HandleTable {
         let slots = &mut *guard;
         let slot = slots.by_id.get_mut(&id.get()).ok_or(FsError::UnknownHandle)?;
         slot.handle.last_used.store(self.millis(now), Ordering::Relaxed);
-        if slot.owner != Some(user) {
+        let handle = slot.handle.clone();
+        if slot.owner != Some(user) && slots.per_session.contains_key(&user) {
             let previous = slot.owner.replace(user);
-            *slots.per_session.entry(user).or_default() += 1;
+            slots.adopt(user);
             if let Some(previous) = previous {
-                release(&mut slots.per_session, previous);
+                slots.release(previous);
             }
         }
-        Ok(slot.handle.clone())
+        Ok(handle)
     }
 
     /// Which file a handle is open on, if it is known; for ordering requests.
@@ -230,7 +255,7 @@ impl HandleTable {
         let mut slots = self.slots();
         let slot = slots.by_id.remove(&id.get()).ok_or(FsError::UnknownHandle)?;
         if let Some(owner) = slot.owner {
-            release(&mut slots.per_session, owner);
+            slots.release(owner);
         }
         slot.handle.closed.store(true, Ordering::Release);
         Ok(slot.handle)
@@ -263,23 +288,25 @@ impl HandleTable {
         self.get(id, user, now).ok()
     }
 
-    /// Lets go of a session's handles: they wait for another session for [`GRACE`] from their last use on.
-    pub fn end_session(&self, session: SessionId) {
+    /// Lets go of a session's handles: they wait for another session for the time of grace.
+    pub fn end_session(&self, session: SessionId, now: Instant) {
+        let now = self.millis(now);
         let mut slots = self.slots();
-        if slots.per_session.remove(&session).is_some() {
+        if slots.per_session.remove(&session).is_some_and(|count| count > 0) {
             for slot in slots
                 .by_id
                 .values_mut()
                 .filter(|slot| slot.owner == Some(session))
             {
                 slot.owner = None;
+                slot.handle.last_used.store(now, Ordering::Relaxed);
             }
         }
     }
 
     /// Takes out the handles nobody came back for. Dropping them may wait for a disk.
     pub fn expire(&self, now: Instant) -> Vec<Arc<OpenHandle>> {
-        let limit = self.millis(now).saturating_sub(GRACE.as_millis() as u64);
+        let limit = self.millis(now).saturating_sub(self.grace.as_millis() as u64);
         let mut slots = self.slots();
         let expired = slots.by_id.extract_if(|_, slot| {
             slot.owner.is_none() && slot.handle.last_used.load(Ordering::Relaxed) < limit
@@ -307,11 +334,17 @@ impl HandleTable {
     }
 }
 
-fn release(per_session: &mut HashMap<SessionId, usize>, session: SessionId) {
-    if let Some(count) = per_session.get_mut(&session) {
-        *count -= 1;
-        if *count == 0 {
-            per_session.remove(&session);
+impl Slots {
+    /// Counts a handle with its session, unless that is over.
+    fn adopt(&mut self, session: SessionId) -> Option<SessionId> {
+        let count = self.per_session.get_mut(&session)?;
+        *count += 1;
+        Some(session)
+    }
+
+    fn release(&mut self, session: SessionId) {
+        if let Some(count) = self.per_session.get_mut(&session) {
+            *count = count.saturating_sub(1);
         }
     }
 }
@@ -345,9 +378,6 @@ mod tests {
         }
     }
 
-    const A: SessionId = SessionId(1);
-    const B: SessionId = SessionId(2);
-
     fn open(table: &HandleTable, owner: SessionId, now: Instant) -> Result<HandleId, FsError> {
         let inode = InodeId::compose(0, 5).unwrap();
         table.insert(Box::new(Nothing), inode, (true, false), owner, now)
@@ -356,13 +386,14 @@ mod tests {
     #[test]
     fn a_handle_waits_for_its_client_and_is_adopted() {
         let start = Instant::now();
-        let table = HandleTable::new(100, start);
-        let kept = open(&table, A, start).unwrap();
-        let lost = open(&table, A, start).unwrap();
-        table.end_session(A);
+        let table = HandleTable::new(100, GRACE, start);
+        let (a, b) = (table.begin_session(), table.begin_session());
+        let kept = open(&table, a, start).unwrap();
+        let lost = open(&table, a, start).unwrap();
+        table.end_session(a, start);
         let before = start + Duration::from_secs(GRACE.as_secs() - 1);
         assert!(table.expire(before).is_empty());
-        table.get(kept, B, before).unwrap();
+        table.get(kept, b, before).unwrap();
         let after = start + GRACE + Duration::from_secs(1);
         assert_eq!(
             table
@@ -373,21 +404,23 @@ mod tests {
             [lost]
         );
         assert!(
-            table.get(kept, B, after + GRACE * 9).is_ok(),
+            table.get(kept, b, after + GRACE * 9).is_ok(),
             "owned handles never expire"
         );
-        assert!(matches!(table.get(lost, B, after), Err(FsError::UnknownHandle)));
+        assert!(matches!(table.get(lost, b, after), Err(FsError::UnknownHandle)));
     }
 
     #[test]
     fn one_session_cannot_take_every_handle() {
         let now = Instant::now();
-        let table = HandleTable::new(8, now);
+        let table = HandleTable::new(8, GRACE, now);
+        let (a, b) = (table.begin_session(), table.begin_session());
         for _ in 0..2 {
-            open(&table, A, now).unwrap();
+            open(&table, a, now).unwrap();
         }
-        assert!(matches!(open(&table, A, now), Err(FsError::TooManyOpen)));
-        let other = open(&table, B, now).unwrap();
+        assert!(table.check_room(a).is_err() && table.check_room(b).is_ok());
+        assert!(matches!(open(&table, a, now), Err(FsError::TooManyOpen)));
+        let other = open(&table, b, now).unwrap();
         table.close(other).unwrap();
         assert_eq!(table.len(), 2);
     }
@@ -395,13 +428,15 @@ mod tests {
     #[test]
     fn a_full_table_gives_up_what_nobody_owns() {
         let now = Instant::now();
-        let table = HandleTable::new(4, now);
-        for owner in 1..=4 {
-            open(&table, SessionId(owner), now).unwrap();
+        let table = HandleTable::new(4, GRACE, now);
+        let owners = [(); 4].map(|()| table.begin_session());
+        for owner in owners {
+            open(&table, owner, now).unwrap();
         }
-        let newcomer = SessionId(9);
+        let newcomer = table.begin_session();
+        assert!(table.check_room(newcomer).is_err());
         assert!(matches!(open(&table, newcomer, now), Err(FsError::TooManyOpen)));
-        table.end_session(SessionId(3));
+        table.end_session(owners[2], now);
         open(&table, newcomer, now).unwrap();
         assert_eq!(table.len(), 4);
     }
@@ -409,16 +444,17 @@ mod tests {
     #[test]
     fn a_repeated_create_finds_the_file_nobody_was_told_of() {
         let now = Instant::now();
-        let table = HandleTable::new(100, now);
-        let lost = open(&table, A, now).unwrap();
+        let table = HandleTable::new(100, GRACE, now);
+        let (a, b) = (table.begin_session(), table.begin_session());
+        let lost = open(&table, a, now).unwrap();
         let creation = Creation {
             peer: Some([127, 0, 0, 1].into()),
             parent: InodeId::compose(0, 2).unwrap(),
             name: EntryName::new("f").unwrap(),
         };
-        table.end_session(A);
+        table.end_session(a, now);
         assert!(
-            table.claim_undelivered(&creation, B, now).is_none(),
+            table.claim_undelivered(&creation, b, now).is_none(),
             "its client knows of it"
         );
         table.mark_undelivered(lost, creation.clone());
@@ -426,19 +462,34 @@ mod tests {
             peer: Some([10, 0, 0, 1].into()),
             ..creation.clone()
         };
-        assert!(table.claim_undelivered(&stranger, B, now).is_none());
-        assert_eq!(table.claim_undelivered(&creation, B, now).unwrap().id(), lost);
-        assert!(table.claim_undelivered(&creation, B, now).is_none(), "only once");
+        assert!(table.claim_undelivered(&stranger, b, now).is_none());
+        assert_eq!(table.claim_undelivered(&creation, b, now).unwrap().id(), lost);
+        assert!(table.claim_undelivered(&creation, b, now).is_none(), "only once");
+    }
+
+    #[test]
+    fn a_request_that_outlives_its_session_keeps_nothing() {
+        let start = Instant::now();
+        let table = HandleTable::new(8, GRACE, start);
+        let (gone, other) = (table.begin_session(), table.begin_session());
+        let used = open(&table, other, start).unwrap();
+        table.end_session(gone, start);
+        open(&table, gone, start).unwrap();
+        table.get(used, gone, start).unwrap();
+        let after = start + GRACE + Duration::from_secs(1);
+        assert_eq!(table.expire(after).len(), 1, "what nobody can close expires");
+        assert!(
+            table.get(used, other, after).is_ok(),
+            "what has a living owner stays"
+        );
     }
 
     #[test]
     fn numbers_are_not_counted_up() {
         let now = Instant::now();
-        let table = HandleTable::new(100, now);
-        let (a, b) = (
-            open(&table, A, now).unwrap().get(),
-            open(&table, A, now).unwrap().get(),
-        );
+        let table = HandleTable::new(100, GRACE, now);
+        let session = table.begin_session();
+        let [a, b] = [(); 2].map(|()| open(&table, session, now).unwrap().get());
         assert!(a.abs_diff(b) > 1_000, "{a} {b}");
     }
 }

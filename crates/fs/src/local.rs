@@ -158,7 +158,7 @@ impl LocalSource {
     /// Notes what an entry leads to and answers with its attributes.
     fn entry_attr(&self, parent: &Directory, name: &EntryName, stat: &Stat) -> Result<Attr, FsError> {
         if attr::kind(stat) == Kind::Link {
-            return self.target_attr(&parent.path, name);
+            return self.target_attr(parent, name);
         }
         let index = self.register(parent.index, name.as_str(), stat)?;
         self.shared.attr(index, stat)
@@ -173,17 +173,9 @@ impl LocalSource {
     }
 
     /// The same for a link: the target is noted where it really is.
-    fn target_attr(&self, parent: &str, name: &EntryName) -> Result<Attr, FsError> {
-        let target = links::follow(&self.shared.root, parent, name)?;
-        let mut index = Index::ROOT;
-        self.shared.watch(index, &*self.shared.root.directory());
-        for step in &target.steps {
-            index = self.register(index, &step.name, &step.stat)?;
-            if attr::kind(&step.stat) == Kind::Directory {
-                self.shared.watch(index, &step.file);
-            }
-        }
-        self.shared.attr(index, &target.stat)
+    fn target_attr(&self, parent: &Directory, name: &EntryName) -> Result<Attr, FsError> {
+        let (index, stat) = links::follow(self, parent, name)?;
+        self.shared.attr(index, &stat)
     }
 
     /// Runs a change of a directory's entries.
@@ -274,7 +266,7 @@ impl Source for LocalSource {
 
     fn caps(&self) -> ExportCaps {
         ExportCaps {
-            native_watch: cfg!(target_os = "linux"),
+            native_watch: self.shared.watches.are_possible(),
             case_sensitive: true,
             symlink: true,
             xattr: true,
@@ -494,10 +486,7 @@ impl LocalSource {
             other => other.into(),
         })?;
         if attr::kind(&stat) == Kind::Link {
-            let name = EntryName::new(new).map_err(|_| FsError::NotFound)?;
-            if let Ok(target) = self.target_attr(&to.path, &name) {
-                return InodeId::new(target.id).ok_or(FsError::NotFound);
-            }
+            return self.moved_link(to, new, &stat);
         }
         // The way in which the table learns of any object: it is now seen under its new name.
         let index = self.register(to.index, new, &stat)?;
@@ -514,6 +503,23 @@ impl LocalSource {
         self.shared.id(local)
     }
 
+    /// What a link that is now called `name` is known by: the id of its target. A link itself is never noted; one
+    /// that leads nowhere is told under the id it would have, which nobody can use.
+    fn moved_link(&self, to: &Directory, name: &str, stat: &Stat) -> Result<InodeId, FsError> {
+        let local = {
+            let mut inodes = self.shared.inodes();
+            if let Some(replaced) = inodes.child(to.index, name) {
+                inodes.detach(replaced);
+            }
+            inodes.local_of(attr::object(stat))
+        };
+        let name = EntryName::new(name).map_err(|_| FsError::NotFound)?;
+        match self.target_attr(to, &name) {
+            Ok(target) => InodeId::new(target.id).ok_or(FsError::NotFound),
+            Err(_) => self.shared.id(local),
+        }
+    }
+
     /// Attributes need a descriptor that was really opened; a file we may not read may be one we may write.
     fn open_for_xattr(&self, id: InodeId) -> Result<OwnedFd, FsError> {
         let open = |flags| {
@@ -521,7 +527,10 @@ impl LocalSource {
                 .map(|(_, file, _)| file)
         };
         match open(OFlags::RDONLY) {
-            Err(FsError::AccessDenied) => open(OFlags::WRONLY),
+            Err(FsError::AccessDenied) => open(OFlags::WRONLY).map_err(|error| match error {
+                FsError::IsADirectory => FsError::AccessDenied,
+                other => other,
+            }),
             Err(FsError::NotAFile) => Err(FsError::Unsupported),
             other => other,
         }

@@ -41,6 +41,8 @@ pub struct Limits {
     pub connections: usize,
     /// Open handles of the whole node; one session may own a quarter.
     pub handles: usize,
+    /// How long open handles wait for a client that lost its connection.
+    pub handle_grace: Duration,
     /// Time from the upgrade to an accepted hello.
     pub hello: Duration,
     /// How long a peer may leave replies unread, without taking a single byte, before it is dropped. Longer than
@@ -55,6 +57,7 @@ impl Default for Limits {
         Self {
             connections: 4096,
             handles: 16_384,
+            handle_grace: spiderweb_fs::GRACE,
             hello: Duration::from_secs(30),
             unread: Duration::from_secs(600),
             extra_runners: 64,

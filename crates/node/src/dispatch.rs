@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use smallvec::smallvec;
@@ -21,6 +20,9 @@ use crate::config::Limits;
 use crate::session::greeting::WrongTokens;
 use crate::tasks::Tasks;
 
+/// Threads that waits for locks may use at a time; part of what [`Limits::blocking_threads`] keeps for the node.
+const LOCK_ATTEMPTS: usize = 8;
+
 /// Everything the sessions of a node share.
 pub(crate) struct Service {
     exports: ExportTable,
@@ -32,8 +34,9 @@ pub(crate) struct Service {
     /// Permits for threads beyond each session's own.
     pub(crate) extra_runners: Arc<Semaphore>,
     lock_released: Notify,
+    /// Attempts to take a lock that run at the same time; most are over at once.
+    pub(crate) lock_attempts: Semaphore,
     pub(crate) wrong_tokens: WrongTokens,
-    sessions: AtomicU64,
     pub(crate) tasks: Tasks,
 }
 
@@ -98,22 +101,17 @@ impl Service {
         };
         Self {
             exports,
-            handles: HandleTable::new(limits.handles, Instant::now()),
+            handles: HandleTable::new(limits.handles, limits.handle_grace, Instant::now()),
             news,
             hello: Arc::new(hello),
             token,
             limits,
             extra_runners: Arc::new(Semaphore::new(limits.extra_runners)),
             lock_released: Notify::new(),
+            lock_attempts: Semaphore::new(LOCK_ATTEMPTS),
             wrong_tokens: WrongTokens::default(),
-            sessions: AtomicU64::new(0),
             tasks,
         }
-    }
-
-    /// A number no session had before.
-    pub(crate) fn next_session(&self) -> SessionId {
-        SessionId(self.sessions.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Refuses what the export behind an id can never do, before any argument is looked at (section 8).
@@ -333,7 +331,10 @@ impl Service {
             if patience == Patience::Immediate {
                 return Err(FsError::NotNow);
             }
-            self.writable(id)?
+            let export = self.writable(id)?;
+            // Before the file is cut: an operation that fails has changed nothing.
+            self.handles.check_room(session)?;
+            export
         } else {
             self.exports.of(id)?
         };
@@ -360,6 +361,7 @@ impl Service {
         caller: Caller,
     ) -> Result<Created, FsError> {
         let source = self.writable(parent)?.source();
+        self.handles.check_room(caller.session)?;
         let now = Instant::now();
         let opened = match source.create(parent, name, mode, flags) {
             Err(FsError::Exists) => {

@@ -15,8 +15,8 @@ use crate::dispatch::Service;
 use crate::listener;
 use crate::tasks::Tasks;
 
-/// How often handles that nobody came back for are looked for.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
+/// How often handles that nobody came back for are looked for, in their time of grace.
+const EXPIRY_CHECKS: u32 = 24;
 
 /// A node that listens and serves. Dropping it leaves it running until the runtime ends; [`Node::stop`] ends it.
 pub struct Node {
@@ -110,7 +110,8 @@ impl Node {
 }
 
 async fn expire_handles(service: Arc<Service>) {
-    let mut tick = tokio::time::interval(EXPIRY_INTERVAL);
+    let pause = service.limits.handle_grace / EXPIRY_CHECKS;
+    let mut tick = tokio::time::interval(pause.max(Duration::from_millis(10)));
     loop {
         tokio::select! {
             () = service.tasks.stopped().cancelled() => return,

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! One task owns the socket: it reads, answers from memory what it can, puts the rest into the [`lane`], and is
-//! the only one to write. When it ends, handles wait for the client to come back ([`spiderweb_fs::GRACE`]).
+//! the only one to write. When it ends, handles wait for the client to come back ([`Limits::handle_grace`](crate::Limits::handle_grace)).
 
 mod footprint;
 pub(crate) mod greeting;
@@ -17,6 +17,7 @@ mod locks;
 mod serving;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use spiderweb_fs::FsError;
 use spiderweb_protocol::fs::{Event, Op, Reply, encode_error};
@@ -27,14 +28,14 @@ use crate::dispatch::Service;
 
 /// Serves a peer until it leaves.
 pub(crate) async fn serve(socket: WebSocket, service: Arc<Service>) {
-    let id = service.next_session();
     let peer = socket.peer();
     if let Some((socket, hello)) = greeting::greet(socket, &service).await {
+        let id = service.handles.begin_session();
         tracing::debug!(session = id.0, ?peer, "session begins");
         let end = serving::Session::new(socket, hello, id, service.clone())
             .run()
             .await;
-        service.handles.end_session(id);
+        service.handles.end_session(id, Instant::now());
         tracing::debug!(session = id.0, ?peer, %end, "session ended");
     }
 }

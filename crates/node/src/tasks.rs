@@ -37,6 +37,14 @@ impl Tasks {
         self.tracker.spawn_blocking(work);
     }
 
+    /// The same, with a result; `None` if the work panicked.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        self.tracker.spawn_blocking(work).await.ok()
+    }
+
     /// The signal to end.
     pub(crate) fn stopped(&self) -> &CancellationToken {
         &self.stop

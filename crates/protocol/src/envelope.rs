@@ -105,6 +105,9 @@ impl<'a> Envelope<'a> {
             _ => return Err(EnvelopeError::InvalidType),
         };
 
+        if let (None, Some(data)) = (member("data_b64"), member("data")) {
+            data.as_text().ok_or(EnvelopeError::InvalidType)?;
+        }
         let mut envelope = Self {
             kind,
             tag: None,
@@ -128,7 +131,7 @@ impl<'a> Envelope<'a> {
             "node" => self.node = InodeId::new(unsigned(&value)?),
             "h" => self.handle = HandleId::new(unsigned(&value)?),
             "payload" => self.payload = Some(value),
-            "id" | "correlation_id" | "session_key" | "mode" | "version" | "data" => {
+            "id" | "correlation_id" | "session_key" | "mode" | "version" => {
                 value.as_text().ok_or(EnvelopeError::InvalidType)?;
             }
             "fid" | "newfid" | "count" | "msize" => {

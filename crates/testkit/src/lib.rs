@@ -1,6 +1,8 @@
 //! What the tests of this workspace share.
 //!
 //! * [`raw_peer`]: a blocking WebSocket client with the bytes in hand, able to send broken frames.
+//! * [`file_peer`]: file operations over it, one method each.
+//! * [`model`]: a file tree in memory, to compare with.
 //! * [`process`]: a node binary started on a free port, its log kept, its life tied to a value.
 //! * [`replay`]: recorded exchanges played against a node, with the rules that say what may differ.
 //!
@@ -10,12 +12,16 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::missing_panics_doc,
     reason = "test code: a broken assumption should stop the test where it is noticed"
 )]
 
+pub mod file_peer;
+pub mod model;
 pub mod process;
 pub mod raw_peer;
 pub mod replay;
 
+pub use file_peer::{Answer, FilePeer, Page, Refusal};
 pub use process::{NodeCommand, NodeProcess};
 pub use raw_peer::{Frame, PeerError, RawPeer};

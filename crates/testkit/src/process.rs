@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,7 @@ pub struct NodeCommand {
     directory: Option<PathBuf>,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    limits: Vec<String>,
 }
 
 impl NodeCommand {
@@ -44,6 +45,7 @@ impl NodeCommand {
             directory: None,
             arguments: Vec::new(),
             variables: Vec::new(),
+            limits: Vec::new(),
         }
     }
 
@@ -65,6 +67,21 @@ impl NodeCommand {
     #[must_use]
     pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets it have at most this many open descriptors.
+    #[must_use]
+    pub fn descriptor_limit(mut self, count: u64) -> Self {
+        self.limits.push(format!("ulimit -n {count}"));
+        self
+    }
+
+    /// Lets it write files of at most this many bytes, a multiple of 512.
+    #[must_use]
+    pub fn file_size_limit(mut self, bytes: u64) -> Self {
+        // POSIX counts in blocks of 512 bytes.
+        self.limits.push(format!("ulimit -f {}", bytes / 512));
         self
     }
 
@@ -101,7 +118,7 @@ impl NodeCommand {
     }
 
     fn spawn(&self, first: &[&str]) -> Result<(NodeProcess, Receiver<SocketAddr>)> {
-        let mut command = with_usual_umask(&self.binary);
+        let mut command = self.command();
         command.args(first).args(&self.arguments);
         for name in FOREIGN_VARIABLES {
             command.env_remove(name);
@@ -133,6 +150,20 @@ impl NodeCommand {
             },
             address,
         ))
+    }
+
+    /// Files are made with umask 022 whatever the caller's: tests compare modes.
+    fn command(&self) -> Command {
+        if cfg!(unix) {
+            let mut command = Command::new("sh");
+            let mut steps = self.limits.clone();
+            steps.extend(["umask 022".to_owned(), r#"exec "$0" "$@""#.to_owned()]);
+            let script = steps.join(" && ");
+            command.args(["-c", &script]).arg(&self.binary);
+            command
+        } else {
+            Command::new(&self.binary)
+        }
     }
 
     fn name(&self) -> std::path::Display<'_> {
@@ -198,17 +229,6 @@ impl Drop for NodeProcess {
         // It may have ended on its own; then there is nothing left to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Files are made with umask 022 whatever the caller's: tests compare modes.
-fn with_usual_umask(binary: &Path) -> Command {
-    if cfg!(unix) {
-        let mut command = Command::new("sh");
-        command.args(["-c", "umask 022; exec \"$0\" \"$@\""]).arg(binary);
-        command
-    } else {
-        Command::new(binary)
     }
 }
 

@@ -180,6 +180,11 @@ impl Inodes {
         self.slot_of(object).1
     }
 
+    /// The id an object has, or would get.
+    pub(super) fn local_of(&self, object: Object) -> u64 {
+        self.slot_of(object).0
+    }
+
     /// The object a node is bound to.
     pub(super) fn object(&self, index: Index) -> Option<Object> {
         self.node(index).map(|node| node.object)
@@ -515,13 +520,18 @@ impl Inodes {
         self.free_if_unused(index);
     }
 
-    /// Marks a directory as watched; says whether it was not yet.
+    /// Marks a directory as one to be watched; says whether it was not yet.
     pub(super) fn watch(&mut self, index: Index) -> bool {
         self.node_mut(index)
             .is_some_and(|node| !std::mem::replace(&mut node.watched, true))
     }
 
-    /// Every directory known, for a rescan.
+    /// Whether a directory is to be watched.
+    pub(super) fn is_watched(&self, index: Index) -> bool {
+        self.node(index).is_some_and(|node| node.watched)
+    }
+
+    /// Every node known, for a rescan.
     pub(super) fn all(&self) -> impl Iterator<Item = Index> {
         (0..self.nodes.len()).filter_map(|slot| self.at(slot))
     }

@@ -1,9 +1,9 @@
 //! Following links without leaving the export.
 //!
-//! Links are read and walked here, component by component, with a stack of directories that were all reached
-//! from the root: `..` goes back on the stack, an absolute target that lies inside starts again at the root, and
-//! what would climb over the root is outside. The result is the real place of the target, without links, so that
-//! it can be registered under the directory it really is in.
+//! Links are read and walked here, component by component, from the directory they are in: `..` goes to the
+//! directory above as the table of inodes knows it, an absolute target that lies inside starts again at the root,
+//! and what would climb over the root is outside. Every real entry on the way is noted where it really is; only
+//! the place where the walk stands is kept open, however deep it is.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -14,115 +14,120 @@ use rustix::io::Errno;
 use spiderweb_protocol::EntryName;
 
 use super::attr::{self, Kind};
-use super::root::Root;
-use super::{RESERVED_NAME, visible_name};
+use super::inodes::Index;
+use super::root::{LOOK, Root};
+use super::{Directory, LocalSource, RESERVED_NAME, visible_name};
 use crate::{FsError, Patience};
 
 /// Links followed on one path before it counts as a loop; the system's own number.
 const MOST_LINKS: u32 = 40;
 
-/// A directory on the way, reached from the root by real entries.
-pub(super) struct Step {
-    pub(super) name: String,
-    pub(super) stat: Stat,
-    pub(super) file: OwnedFd,
+/// Where a walk stands: an object reached from the root by real entries.
+struct Place {
+    index: Index,
+    path: String,
+    file: OwnedFd,
+    stat: Stat,
 }
 
-/// Where a path ends once every link is followed.
-pub(super) struct Target {
-    /// The way from the root, the target last; empty when it is the root.
-    pub(super) steps: Vec<Step>,
-    pub(super) stat: Stat,
-}
-
-struct Walk<'r> {
-    root: &'r Root,
-    steps: Vec<Step>,
+struct Walk<'s> {
+    source: &'s LocalSource,
+    at: Place,
     pending: VecDeque<String>,
     links_left: u32,
 }
 
-/// Follows `name` in the directory at `parent` (a path without links) to where it really leads.
+/// Follows `name` in `parent` to where it really leads: an object that is noted now, and its state.
 ///
 /// # Errors
 ///
 /// [`FsError::AccessDenied`]: outside. [`FsError::NotFound`]: dangling. [`FsError::LinkLoop`].
-pub(super) fn follow(root: &Root, parent: &str, name: &EntryName) -> Result<Target, FsError> {
-    let pending = parent
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .chain([name.as_str()])
-        .map(str::to_owned);
+pub(super) fn follow(
+    source: &LocalSource,
+    parent: &Directory,
+    name: &EntryName,
+) -> Result<(Index, Stat), FsError> {
+    let at = Place {
+        index: parent.index,
+        path: parent.path.clone(),
+        file: rustix::io::fcntl_dupfd_cloexec(&parent.file, 0)?,
+        stat: parent.stat,
+    };
     let mut walk = Walk {
-        root,
-        steps: Vec::new(),
-        pending: pending.collect(),
+        source,
+        at,
+        pending: VecDeque::from([name.as_str().to_owned()]),
         links_left: MOST_LINKS,
     };
     while let Some(component) = walk.pending.pop_front() {
         walk.step(&component)?;
     }
-    let stat = match walk.steps.last() {
-        Some(step) => step.stat,
-        None => rustix::fs::fstat(&*root.directory())?,
-    };
-    Ok(Target {
-        steps: walk.steps,
-        stat,
-    })
+    Ok((walk.at.index, walk.at.stat))
 }
 
 impl Walk<'_> {
-    fn path(&self) -> String {
-        self.steps
-            .iter()
-            .map(|step| step.name.as_str())
-            .collect::<Vec<_>>()
-            .join("/")
+    fn root(&self) -> &Root {
+        &self.source.shared.root
     }
 
     fn step(&mut self, component: &str) -> Result<(), FsError> {
+        if attr::kind(&self.at.stat) != Kind::Directory {
+            return Err(FsError::NotADirectory);
+        }
         match component {
             "" | "." => return Ok(()),
-            ".." if self.steps.pop().is_some() => return Ok(()),
-            ".." => return self.start_again(&self.root.path().join("..")),
+            ".." if self.at.index == Index::ROOT => return self.start_again(&self.root().path().join("..")),
+            ".." => {
+                let above = self.source.shared.inodes().parent(self.at.index);
+                return self.enter(above);
+            }
             RESERVED_NAME => return Err(FsError::NotFound),
             _ => {}
         }
-        if self
-            .steps
-            .last()
-            .is_some_and(|step| attr::kind(&step.stat) != Kind::Directory)
-        {
-            return Err(FsError::NotADirectory);
-        }
-        let directory = self
-            .root
-            .open_at(&self.path(), super::root::LOOK, Patience::Blocking)?;
-        let entry = self.root.open_entry(&directory, component)?;
+        self.source.shared.watch(self.at.index, &self.at.file);
+        let entry = self.root().open_entry(&self.at.file, component)?;
         let stat = rustix::fs::fstat(&entry)?;
         if attr::kind(&stat) == Kind::Link {
-            return self.link(&directory, component);
+            return self.link(component);
         }
-        self.steps.push(Step {
-            name: visible_name(component)?.to_owned(),
-            stat,
-            file: entry,
-        });
+        let name = visible_name(component)?;
+        self.at.index = self.source.register(self.at.index, name, &stat)?;
+        if !self.at.path.is_empty() {
+            self.at.path.push('/');
+        }
+        self.at.path.push_str(name);
+        (self.at.file, self.at.stat) = (entry, stat);
         Ok(())
     }
 
-    fn link(&mut self, directory: &OwnedFd, name: &str) -> Result<(), FsError> {
+    /// Goes to a directory that is known.
+    fn enter(&mut self, index: Index) -> Result<(), FsError> {
+        let shared = &self.source.shared;
+        self.at = shared.at(index, Patience::Blocking, |place| {
+            let file = shared.root.open_at(&place.path, LOOK, Patience::Blocking)?;
+            let stat = rustix::fs::fstat(&file)?;
+            shared.verify(index, place.object, &stat)?;
+            let path = place.path.clone();
+            Ok(Place {
+                index,
+                path,
+                file,
+                stat,
+            })
+        })?;
+        Ok(())
+    }
+
+    fn link(&mut self, name: &str) -> Result<(), FsError> {
         self.links_left = self.links_left.checked_sub(1).ok_or(FsError::LinkLoop)?;
-        let target = rustix::fs::readlinkat(directory, name, Vec::new())?;
+        let target = rustix::fs::readlinkat(&self.at.file, name, Vec::new())?;
         // A target that is not UTF-8 leads to a name that is invisible anyway.
         let target = target.into_string().map_err(|_| FsError::NotFound)?;
         if target.starts_with('/') {
             return self.start_again(Path::new(&target));
         }
-        let climbs = self.climbs_out(&target);
-        if climbs {
-            return self.start_again(&self.root.path().join(self.path()).join(&target));
+        if self.climbs_out(&target) {
+            return self.start_again(&self.root().path().join(&self.at.path).join(&target));
         }
         self.push_front(Path::new(&target));
         Ok(())
@@ -130,7 +135,7 @@ impl Walk<'_> {
 
     /// Whether a relative target would pass over the root if no further link came in between.
     fn climbs_out(&self, target: &str) -> bool {
-        let mut depth = self.steps.len();
+        let mut depth = self.at.path.split('/').filter(|part| !part.is_empty()).count();
         for component in Path::new(target).components() {
             match component {
                 Component::ParentDir => match depth.checked_sub(1) {
@@ -158,7 +163,7 @@ impl Walk<'_> {
     /// starts again at the root and checks every component as usual.
     fn start_again(&mut self, path: &Path) -> Result<(), FsError> {
         self.links_left = self.links_left.checked_sub(1).ok_or(FsError::LinkLoop)?;
-        let inside: PathBuf = match path.strip_prefix(self.root.path()) {
+        let inside: PathBuf = match path.strip_prefix(self.root().path()) {
             Ok(inside) if !inside.components().any(|part| part == Component::ParentDir) => inside.to_owned(),
             _ => {
                 let real = path
@@ -168,13 +173,12 @@ impl Walk<'_> {
                         Some(Errno::LOOP) => FsError::LinkLoop,
                         _ => FsError::AccessDenied,
                     })?;
-                real.strip_prefix(self.root.path())
+                real.strip_prefix(self.root().path())
                     .map_err(|_| FsError::AccessDenied)?
                     .to_owned()
             }
         };
-        self.steps.clear();
         self.push_front(&inside);
-        Ok(())
+        self.enter(Index::ROOT)
     }
 }

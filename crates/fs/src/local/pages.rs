@@ -194,7 +194,7 @@ impl LocalSource {
         self.entry_attr(directory, &entry.name, &stat)
     }
 
-    /// Adds an entry; one that vanished, dangles, leads outside or cannot be examined is left out.
+    /// Adds an entry; one that vanished, dangles, leads outside or may not be examined is left out.
     fn push_entry(
         &self,
         directory: &Directory,
@@ -206,7 +206,7 @@ impl LocalSource {
                 page.push(entry.name.as_str(), &attr);
                 Ok(true)
             }
-            Err(FsError::TooManyOpen) => Err(FsError::TooManyOpen),
+            Err(error @ (FsError::TooManyOpen | FsError::Io(_))) => Err(error),
             Err(_) => Ok(false),
         }
     }

@@ -126,12 +126,12 @@ impl Root {
         patience: Patience,
     ) -> Result<OwnedFd, FsError> {
         let flags = careful(flags);
+        if patience == Patience::Immediate && !self.abilities.cached {
+            return Err(FsError::NotNow);
+        }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if self.abilities.beneath {
             return open_beneath(at, path, flags, patience);
-        }
-        if patience == Patience::Immediate {
-            return Err(FsError::NotNow);
         }
         open_by_components(at, path, flags)
     }

@@ -56,7 +56,7 @@ impl LocalSource {
         let mut noted = 0;
         while let Some(directory) = directories.pop() {
             // A directory that cannot be read hides what is in it, as everywhere.
-            let _ = self.note_entries(directory, &mut directories, &mut noted);
+            let _ = self.note_entries(directory, &mut directories, &mut noted, end);
             if noted >= MOST_NOTED || Instant::now() > end {
                 tracing::info!(noted, "the search for ids from before a restart stopped early");
                 return;
@@ -69,6 +69,7 @@ impl LocalSource {
         directory: Index,
         directories: &mut Vec<Index>,
         noted: &mut usize,
+        end: Instant,
     ) -> Result<(), FsError> {
         let file = self.shared.at(directory, Patience::Blocking, |place| {
             self.shared
@@ -99,7 +100,7 @@ impl LocalSource {
                 directories.push(index);
             }
             *noted += 1;
-            if *noted >= MOST_NOTED {
+            if *noted >= MOST_NOTED || Instant::now() > end {
                 break;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::Stat;
 use spiderweb_protocol::InodeId;
@@ -15,6 +16,10 @@ use crate::{FsError, Patience};
 
 /// How often an operation looks again when a rename moved its object under way.
 const RETRIES: u32 = 8;
+
+/// How long an operation waits for a rename that may have moved its object. One that hangs holds up only what
+/// looks for a name that is not there.
+const LONGEST_RENAME: Duration = Duration::from_secs(2);
 
 pub(super) struct Shared {
     pub(super) root: Root,
@@ -84,6 +89,16 @@ impl Shared {
         }
     }
 
+    /// Watches a directory again that the system may have stopped watching.
+    pub(super) fn watch_again(&self, index: Index, directory: impl AsFd) {
+        let inodes = self.inodes();
+        if inodes.is_watched(index) {
+            let local = inodes.local(index);
+            drop(inodes);
+            self.watches.add(directory, local);
+        }
+    }
+
     /// Runs `operation` on the place of an object. Looks again when the object was not there because one of our
     /// own renames was moving it.
     pub(super) fn at<T>(
@@ -121,10 +136,11 @@ impl Shared {
         if renames.running > 0 && patience == Patience::Immediate {
             return Err(FsError::NotNow);
         }
-        let renames = self
+        let under_way = |renames: &mut Renames| renames.running > 0 && renames.finished == seen;
+        let waited = self
             .rename_done
-            .wait_while(renames, |renames| renames.running > 0 && renames.finished == seen)
-            .unwrap_or_else(PoisonError::into_inner);
+            .wait_timeout_while(renames, LONGEST_RENAME, under_way);
+        let (renames, _) = waited.unwrap_or_else(PoisonError::into_inner);
         Ok(renames.finished != seen)
     }
 

@@ -60,3 +60,12 @@ impl Watcher {
 #[cfg(not(target_os = "linux"))]
 #[derive(Default)]
 pub(super) struct Watches;
+
+#[cfg(not(target_os = "linux"))]
+impl Watches {
+    pub(super) fn are_possible(&self) -> bool {
+        false
+    }
+
+    pub(super) fn add(&self, _directory: impl std::os::fd::AsFd, _local: u64) {}
+}

@@ -6,14 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use spiderweb_protocol::fs::{Hello, HelloError, Op, Reply};
-use spiderweb_protocol::{Envelope, Errno, MessageKind, Tag};
+use spiderweb_protocol::limits::MAX_FRAME;
+use spiderweb_protocol::{Envelope, EnvelopeError, Errno, MessageKind, Tag};
 use spiderweb_transport::{Frame, Message, WebSocket};
 
 use super::{error_frame, refuse, reply_frame};
 use crate::dispatch::Service;
 
-/// Answer to anything else that comes first.
-const NOT_NEGOTIATED: &str = "acheron.t_fs_hello must be negotiated first";
+/// Bytes of pongs and complaints that may wait for a peer that has not said hello. A ping may be as large as a
+/// frame.
+const MOST_UNREAD: usize = 2 * MAX_FRAME;
 
 /// Answer to frames that carry no text.
 pub(super) const UNSUPPORTED_OPCODE: &str = "unsupported websocket opcode";
@@ -29,6 +31,9 @@ pub(super) async fn greet(socket: WebSocket, service: &Service) -> Option<(WebSo
 async fn hello(mut socket: WebSocket, service: &Service) -> Option<(WebSocket, Hello)> {
     loop {
         let masking = socket.masking();
+        if socket.queued_bytes() > MOST_UNREAD {
+            return None;
+        }
         let frame = match socket.receive().await.ok()?? {
             Message::Text(frame) => frame,
             Message::Ping(payload) => {
@@ -45,33 +50,50 @@ async fn hello(mut socket: WebSocket, service: &Service) -> Option<(WebSocket, H
                 return None;
             }
         };
-        let (tag, checked) = match Envelope::parse(&frame) {
-            Err(error) => (None, Err(error.to_string())),
-            Ok(envelope) if envelope.kind == MessageKind::Request(Op::Hello) => {
-                let checked = Hello::check(envelope.payload.as_ref(), service.token.as_ref());
-                if checked == Err(HelloError::AuthFailed) {
-                    let pause = service
-                        .wrong_tokens
-                        .pause(socket.peer().map(|peer| peer.ip()), Instant::now());
-                    tokio::time::sleep(pause).await;
-                }
-                (
-                    Some(envelope.tag.unwrap_or_default()),
-                    checked.map_err(|error| error.to_string()),
-                )
-            }
-            Ok(envelope) => (envelope.tag, Err(NOT_NEGOTIATED.to_owned())),
-        };
+        let (tag, checked) = judge(&frame, service);
+        // What the peer sent is not kept while it waits.
+        drop(frame);
+        if checked == Err(Refusal::Hello(HelloError::AuthFailed)) {
+            let pause = service
+                .wrong_tokens
+                .pause(socket.peer().map(|peer| peer.ip()), Instant::now());
+            tokio::time::sleep(pause).await;
+        }
         match checked {
             Ok(hello) => {
                 socket.queue(accepted(&socket, service, tag.unwrap_or_default()));
                 return Some((socket, hello));
             }
-            Err(message) => {
-                refuse(socket, tag, Errno::EINVAL, &message).await;
+            Err(refusal) => {
+                refuse(socket, tag, Errno::EINVAL, &refusal.to_string()).await;
                 return None;
             }
         }
+    }
+}
+
+/// Why a first message is no hello that is accepted; the words are the wire's.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Envelope(EnvelopeError),
+    #[error(transparent)]
+    Hello(HelloError),
+    #[error("acheron.t_fs_hello must be negotiated first")]
+    SomethingElse,
+}
+
+fn judge(frame: &[u8], service: &Service) -> (Option<Tag>, Result<Hello, Refusal>) {
+    match Envelope::parse(frame) {
+        Err(error) => (None, Err(Refusal::Envelope(error))),
+        Ok(envelope) if envelope.kind == MessageKind::Request(Op::Hello) => {
+            let checked = Hello::check(envelope.payload.as_ref(), service.token.as_ref());
+            (
+                Some(envelope.tag.unwrap_or_default()),
+                checked.map_err(Refusal::Hello),
+            )
+        }
+        Ok(envelope) => (envelope.tag, Err(Refusal::SomethingElse)),
     }
 }
 

@@ -66,9 +66,11 @@ struct State {
     frame_bytes: usize,
     /// Bytes the socket has not sent yet, as of the session's last look.
     unsent_bytes: usize,
-    /// Requests that wait for a lock.
-    lock_waits: usize,
+    /// Requests that wait for a lock. They hold no runner, and hold up only what their lock orders.
+    lock_waits: Vec<(u64, Footprint)>,
     waker: Option<Waker>,
+    /// The peer has hung up: it may still read, but can never use what an answer gives it.
+    peer_left: bool,
     /// The session is over: what is still finished has nobody to go to.
     closed: bool,
 }
@@ -85,6 +87,10 @@ pub(super) struct Lane {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Progress {
     pub(super) finished: u64,
+    /// The oldest request that runs.
+    pub(super) oldest: Option<u64>,
+    /// Number of the next request.
+    pub(super) next: u64,
     /// Requests wait that no runner has taken.
     pub(super) waiting: bool,
     /// Nothing waits, runs or waits for a lock.
@@ -111,16 +117,12 @@ impl Lane {
     /// Whether a request may be answered by the session itself, without changing an order that shows.
     pub(super) fn may_answer_now(&self, footprint: &Footprint) -> bool {
         let state = self.state();
-        if state.waiting.is_empty() && state.running.is_empty() {
-            return state.frames.is_empty();
+        // What is finished leaves first, so that answers keep their order.
+        if !state.frames.is_empty() || state.is_held_up(footprint) {
+            return false;
         }
-        state.stalled
-            && state.frames.is_empty()
-            && !state
-                .running
-                .iter()
-                .any(|(_, running)| running.conflicts(footprint))
-            && !state.waiting.iter().any(|job| job.footprint.conflicts(footprint))
+        state.waiting.is_empty() && state.running.is_empty()
+            || state.stalled && !state.waiting.iter().any(|job| job.footprint.conflicts(footprint))
     }
 
     /// Adds a request; `bytes` is what it keeps in memory.
@@ -215,8 +217,8 @@ impl Lane {
                     kind,
                     wait: true,
                 },
-            ) if self.begin_lock_wait() => {
-                return locks::wait(self.clone(), *handle, *kind, job.tag);
+            ) if self.begin_lock_wait(job) => {
+                return locks::wait(self.clone(), *handle, *kind, job.number, job.tag);
             }
             (Ok(Reply::Created { handle, .. }), Request::Create { parent, name, .. }) => {
                 let creation = Creation {
@@ -237,20 +239,25 @@ impl Lane {
         self.service.news.publish(&events, Some(self.caller.session));
     }
 
-    fn begin_lock_wait(&self) -> bool {
+    fn begin_lock_wait(&self, job: &Job) -> bool {
         let mut state = self.state();
-        if state.lock_waits >= MOST_WAITING {
+        if state.lock_waits.len() >= MOST_WAITING {
             return false;
         }
-        state.lock_waits += 1;
+        state.lock_waits.push((job.number, job.footprint));
         true
     }
 
-    /// Ends a wait for a lock with its answer.
-    pub(super) fn end_lock_wait(&self, frame: Frame) {
+    /// Ends a request's wait for a lock with its answer.
+    pub(super) fn end_lock_wait(&self, number: u64, frame: Frame) {
         let mut state = self.state();
-        state.lock_waits -= 1;
+        state.lock_waits.retain(|(waiting, _)| *waiting != number);
         state.deliver(vec![frame]);
+    }
+
+    /// Notes that the peer has hung up.
+    pub(super) fn peer_left(&self) {
+        self.state().peer_left = true;
     }
 
     /// Takes the finished frames; `waker` is woken when there are more, or room.
@@ -302,7 +309,7 @@ impl Drop for Finish<'_> {
         state.finished += 1;
         state.stalled &= !(state.waiting.is_empty() && state.running.is_empty());
         state.deliver(std::mem::take(&mut self.frames));
-        if let (true, Some((handle, creation))) = (state.closed, self.created.take()) {
+        if let (true, Some((handle, creation))) = (state.closed || state.peer_left, self.created.take()) {
             drop(state);
             self.lane.service.handles.mark_undelivered(handle, creation);
         }
@@ -313,16 +320,21 @@ impl State {
     /// The first request that may go before everything ahead of it.
     fn eligible(&self) -> Option<usize> {
         self.waiting.iter().enumerate().position(|(index, job)| {
-            !self
-                .running
-                .iter()
-                .any(|(_, running)| running.conflicts(&job.footprint))
+            !self.is_held_up(&job.footprint)
                 && !self
                     .waiting
                     .iter()
                     .take(index)
                     .any(|ahead| ahead.footprint.conflicts(&job.footprint))
         })
+    }
+
+    /// Whether something that runs or waits for a lock has to end first.
+    fn is_held_up(&self, footprint: &Footprint) -> bool {
+        self.running
+            .iter()
+            .chain(&self.lock_waits)
+            .any(|(_, other)| other.conflicts(footprint))
     }
 
     fn is_congested(&self) -> bool {
@@ -332,8 +344,10 @@ impl State {
     fn progress(&self) -> Progress {
         Progress {
             finished: self.finished,
+            oldest: self.running.iter().map(|(number, _)| *number).min(),
+            next: self.next_number,
             waiting: !self.waiting.is_empty(),
-            idle: self.waiting.is_empty() && self.running.is_empty() && self.lock_waits == 0,
+            idle: self.waiting.is_empty() && self.running.is_empty() && self.lock_waits.is_empty(),
             full: self.waiting.len() >= MOST_WAITING || self.waiting_bytes >= MOST_WAITING_BYTES,
         }
     }

@@ -18,8 +18,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(13);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers the request with `tag` once the lock is taken, refused for good or waited for too long.
-pub(super) fn wait(lane: Arc<Lane>, handle: HandleId, kind: LockKind, tag: Tag) {
+/// Answers request `number` of the lane once the lock is taken, refused for good or waited for too long.
+pub(super) fn wait(lane: Arc<Lane>, handle: HandleId, kind: LockKind, number: u64, tag: Tag) {
     let tasks = lane.service.tasks.clone();
     tasks.spawn("lock wait", async move {
         let result = match timeout_at(Instant::now() + LONGEST_WAIT, take(&lane, handle, kind)).await {
@@ -27,7 +27,7 @@ pub(super) fn wait(lane: Arc<Lane>, handle: HandleId, kind: LockKind, tag: Tag) 
             Err(_elapsed) => Err(FsError::WouldBlock),
         };
         let reply = result.map(|()| spiderweb_protocol::fs::Reply::Done);
-        lane.end_lock_wait(reply_frame(lane.masking, Op::Lock, tag, &reply));
+        lane.end_lock_wait(number, reply_frame(lane.masking, Op::Lock, tag, &reply));
     });
 }
 
@@ -55,8 +55,15 @@ async fn take(lane: &Arc<Lane>, handle: HandleId, kind: LockKind) -> Result<(), 
 
 /// One attempt, on a thread that may wait: some file systems ask another machine.
 async fn attempt(lane: &Arc<Lane>, handle: HandleId, kind: LockKind) -> Result<(), FsError> {
-    let lane = lane.clone();
-    let attempt =
-        tokio::task::spawn_blocking(move || lane.service.lock(handle, kind, lane.caller.session).map(drop));
-    attempt.await.unwrap_or(Err(FsError::WouldBlock))
+    let service = &lane.service;
+    let Ok(_permit) = service.lock_attempts.acquire().await else {
+        return Err(FsError::WouldBlock);
+    };
+    let worker = lane.clone();
+    let attempt = move || worker.service.lock(handle, kind, worker.caller.session).map(drop);
+    service
+        .tasks
+        .blocking(attempt)
+        .await
+        .unwrap_or(Err(FsError::WouldBlock))
 }

@@ -29,6 +29,10 @@ use crate::dispatch::{Caller, Service};
 /// to be noticed.
 const NEWS_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How long news waits for requests under way. A request that takes longer stands still, and its client learns of
+/// changes first.
+const LONGEST_HOLD: Duration = Duration::from_millis(20);
+
 /// Why a session ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -73,6 +77,8 @@ pub(super) struct Session {
     timer: Option<Pin<Box<Sleep>>>,
     /// News may leave again from then on.
     news_from: Instant,
+    /// News waits until then, or until the requests before this number are finished.
+    news_held: Option<(Instant, u64)>,
     /// Since when the lane has finished this many requests.
     progress: (Instant, u64),
     /// Since when the peer has taken this many bytes.
@@ -93,6 +99,7 @@ impl Session {
             draining: None,
             timer: None,
             news_from: now,
+            news_held: None,
             progress: (now, 0),
             written: (now, socket.bytes_written()),
             socket,
@@ -131,8 +138,8 @@ impl Session {
         }
         loop {
             let now = Instant::now();
-            let news_at = self.take_news(cx, now);
             let progress = self.take_replies(cx);
+            let news_at = self.take_news(cx, now, progress);
             let mut worked = false;
             while self.reads_on(progress) {
                 match self.socket.next_buffered() {
@@ -167,6 +174,7 @@ impl Session {
             if self.reads_on(progress) {
                 match self.socket.poll_fill(cx) {
                     Poll::Ready(Ok(0)) => {
+                        self.lane.peer_left();
                         self.draining = Some(if self.socket.is_mid_message() {
                             End::Lost(io::ErrorKind::UnexpectedEof.into())
                         } else {
@@ -193,7 +201,10 @@ impl Session {
     }
 
     /// Queues news of others, unless some left a moment ago; then says when the next may.
-    fn take_news(&mut self, cx: &Context<'_>, now: Instant) -> Option<Instant> {
+    ///
+    /// An answer that was found before a change must not arrive behind its news, or the client would keep it. So
+    /// news waits for the requests that run when it comes, though not for one that stands still.
+    fn take_news(&mut self, cx: &Context<'_>, now: Instant, progress: Progress) -> Option<Instant> {
         let mailbox = self.mailbox.as_ref()?;
         if now < self.news_from {
             return mailbox.has_news().then_some(self.news_from);
@@ -202,6 +213,13 @@ impl Session {
         if self.socket.queued_bytes() > MOST_UNREAD {
             return None;
         }
+        if progress.oldest.is_some() && mailbox.has_news() {
+            let (until, before) = *self.news_held.get_or_insert((now + LONGEST_HOLD, progress.next));
+            if now < until && progress.oldest.is_some_and(|oldest| oldest < before) {
+                return Some(until);
+            }
+        }
+        self.news_held = None;
         let events = mailbox.take(cx.waker());
         if !events.is_empty() {
             self.news_from = now + NEWS_INTERVAL;

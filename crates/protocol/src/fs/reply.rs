@@ -204,8 +204,11 @@ impl EncodedListing {
         w.raw("{\"ents\":[");
         w.0.extend_from_slice(&self.entries);
         w.raw("],\"next\":").int(next);
-        // Without `next_cookie` the seed client takes any page for the whole directory (section 8.5).
-        w.raw(",\"next_cookie\":").int(if self.eof { 0 } else { next });
+        // Without `next_cookie` the seed client takes any page for the whole directory (section 8.5); 0 says that
+        // it is.
+        if self.eof || next > 0 {
+            w.raw(",\"next_cookie\":").int(if self.eof { 0 } else { next });
+        }
         w.raw(",\"eof\":")
             .bool(self.eof)
             .raw(",\"dir_gen\":")
@@ -808,7 +811,13 @@ mod tests {
         );
         let last = text(Op::Readdirp, &Reply::Listing(page.finish(true, 4)));
         assert!(last.contains(r#""next":12,"next_cookie":0,"eof":true"#), "{last}");
-        assert!(ListingEncoder::new(0, 0).is_full());
+        let nothing = ListingEncoder::new(0, 0);
+        assert!(nothing.is_full());
+        let nothing = text(Op::Readdirp, &Reply::Listing(nothing.finish(false, 4)));
+        assert!(
+            nothing.contains(r#""next":0,"eof":false"#),
+            "not taken for the whole: {nothing}"
+        );
     }
 
     impl ListingEncoder {

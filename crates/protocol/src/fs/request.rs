@@ -311,8 +311,8 @@ fn entry(name: &str) -> Result<EntryName, ArgumentError> {
 }
 
 impl Request {
-    /// Takes the arguments of `op` out of an envelope, in the order of section 8: node or handle, texts,
-    /// numbers, names. `frame` is the text the envelope was parsed from; large arguments stay slices of it.
+    /// Takes the arguments of `op` out of an envelope, in the order of section 8: node or handle, texts and
+    /// numbers, then names. `frame` is the text the envelope was parsed from; large arguments stay slices of it.
     ///
     /// # Errors
     ///

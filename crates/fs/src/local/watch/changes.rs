@@ -1,6 +1,7 @@
 //! Compares the disk with what clients were told, and says what is new.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::Stat;
 use spiderweb_protocol::fs::{Change, Event};
@@ -105,16 +106,24 @@ fn is_busy(shared: &Shared, entry: &Dirty) -> bool {
         .any(|index| inodes.known(index).is_some_and(|known| known.busy))
 }
 
-/// Compares a directory and one name in it. `false`: the name is gone.
-fn look_at(shared: &Shared, entry: &Dirty, findings: &mut Findings) -> Result<bool, FsError> {
-    let index = shared.inodes().find(entry.directory).ok_or(FsError::NotFound)?;
-    let directory = shared.at(index, Patience::Blocking, |place| {
+/// Opens an object clients know. `watch`: if it is a watched directory it may be a new one under an old number,
+/// and is watched again before its state is read.
+fn look_again(shared: &Shared, index: Index, watch: bool) -> Result<(OwnedFd, Stat), FsError> {
+    shared.at(index, Patience::Blocking, |place| {
         let file = shared.root.open_at(&place.path, LOOK, Patience::Blocking)?;
+        if watch {
+            shared.watch_again(index, &file);
+        }
         let stat = rustix::fs::fstat(&file)?;
         shared.verify(index, place.object, &stat)?;
         Ok((file, stat))
-    });
-    let (directory, stat) = directory?;
+    })
+}
+
+/// Compares a directory and one name in it. `false`: the name is gone.
+fn look_at(shared: &Shared, entry: &Dirty, findings: &mut Findings) -> Result<bool, FsError> {
+    let index = shared.inodes().find(entry.directory).ok_or(FsError::NotFound)?;
+    let (directory, stat) = look_again(shared, index, entry.name.is_none())?;
     note(shared, index, &stat, findings);
     let Some(name) = &entry.name else { return Ok(true) };
     match stat_entry(&directory, name) {
@@ -129,10 +138,6 @@ fn look_at(shared: &Shared, entry: &Dirty, findings: &mut Findings) -> Result<bo
 
 /// A name that exists: the object clients know under it, another one that took its place, or one that moved here.
 fn entry_exists(shared: &Shared, directory: Index, name: &str, stat: &Stat, findings: &mut Findings) {
-    if attr::kind(stat) == Kind::Link {
-        // Links have no id; clients know their target, and the directory's own change told them to ask again.
-        return;
-    }
     let mut inodes = shared.inodes();
     let object = attr::object(stat);
     let here = inodes.child(directory, name);
@@ -140,6 +145,10 @@ fn entry_exists(shared: &Shared, directory: Index, name: &str, stat: &Stat, find
         let kind = inodes.known(here).map_or(Kind::File, |known| known.kind);
         findings.changed(inodes.local(here), kind);
         inodes.detach(here);
+    }
+    if attr::kind(stat) == Kind::Link {
+        // Links have no id; clients know their target, and the directory's own change told them to ask again.
+        return;
     }
     let Some(known) = inodes.find_object(object) else {
         return;
@@ -182,13 +191,7 @@ pub(super) fn compare_all(shared: &Shared) -> Findings {
         let Some(index) = shared.inodes().find(local) else {
             continue;
         };
-        let looked = shared.at(index, Patience::Blocking, |place| {
-            let file = shared.root.open_at(&place.path, LOOK, Patience::Blocking)?;
-            let stat = rustix::fs::fstat(&file)?;
-            shared.verify(index, place.object, &stat)?;
-            Ok(stat)
-        });
-        if let Ok(stat) = looked {
+        if let Ok((_, stat)) = look_again(shared, index, true) {
             note(shared, index, &stat, &mut findings);
         } else {
             let kind = shared

@@ -58,6 +58,11 @@ impl Watches {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether directories can be watched at all.
+    pub(in crate::local) fn are_possible(&self) -> bool {
+        self.inotify.is_some()
+    }
+
     /// Watches the directory behind a descriptor. Where the system refuses, its changes go unannounced.
     pub(in crate::local) fn add(&self, directory: impl AsFd, local: u64) {
         let Some(inotify) = &self.inotify else { return };
@@ -98,7 +103,14 @@ impl Watches {
                 continue;
             }
             if flags.contains(ReadFlags::IGNORED) {
-                self.directories().remove(&event.wd());
+                if let Some(directory) = self.directories().remove(&event.wd()) {
+                    // The directory is gone. File systems give its number to the next one that is made, which
+                    // then has its id: if there is one it is watched again.
+                    dirty.insert(Dirty {
+                        directory,
+                        name: None,
+                    });
+                }
                 continue;
             }
             let Some(directory) = self.directories().get(&event.wd()).copied() else {
