@@ -40,6 +40,14 @@ impl Client {
         self.session.check().await
     }
 
+    /// Keeps the connection up while nothing is asked, as somebody who only listens to [`news`](Self::news) needs
+    /// it: without a request, nobody else notices that it ended. Returns why it cannot be made again.
+    ///
+    /// Cancel safe.
+    pub async fn keep_connected(&self) -> Error {
+        self.session.keep().await
+    }
+
     /// Where the node is.
     pub fn url(&self) -> &WsUrl {
         self.session.url()

@@ -78,6 +78,17 @@ impl Default for PipelineOptions {
     }
 }
 
+/// Something a subscriber is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// The node says that something changed.
+    Event(Event),
+    /// The subscriber was too slow and this many notices are gone: anything may have changed.
+    Lagged(u64),
+    /// The connection was lost and made again: anything may have changed meanwhile.
+    Reconnected,
+}
+
 /// A connection past its hello.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -167,11 +178,13 @@ pub(crate) enum HelloFailure {
 impl Pipeline {
     /// Takes over a connected socket and says hello.
     ///
-    /// Events go to `events`, which may outlive this connection.
+    /// Events go to `events`, which may outlive this connection. Once hello was accepted, and before anything else,
+    /// `announcement` goes there, too.
     pub(crate) async fn start(
         socket: WebSocket,
         options: &PipelineOptions,
-        events: broadcast::Sender<Event>,
+        events: broadcast::Sender<Notice>,
+        announcement: Option<Notice>,
     ) -> Result<(Self, HelloReply), HelloFailure> {
         let shared = Arc::new(Shared::default());
         let masking = socket.masking();
@@ -182,6 +195,7 @@ impl Pipeline {
             submissions,
             waiting: HashMap::new(),
             events,
+            announcement,
             shared: Arc::clone(&shared),
         };
         let pipeline = Self {
@@ -272,6 +286,11 @@ impl Pipeline {
         self.shared.end.get().is_none() && !self.task.is_finished()
     }
 
+    /// Waits until the connection has ended. Cancel safe.
+    pub(crate) async fn ended(&self) {
+        self.submit.closed().await;
+    }
+
     fn end(&self) -> LinkError {
         self.shared.end.get().cloned().unwrap_or(LinkError::Dropped)
     }
@@ -300,7 +319,9 @@ struct Pump {
     submissions: mpsc::Receiver<Submission>,
     /// Callers by the tag they wait for. Bounded by the permits, and by callers that gave up on answers still due.
     waiting: HashMap<Tag, oneshot::Sender<BytesMut>>,
-    events: broadcast::Sender<Event>,
+    events: broadcast::Sender<Notice>,
+    /// For the subscribers, when the first request, hello, was accepted.
+    announcement: Option<Notice>,
     shared: Arc<Shared>,
 }
 
@@ -365,7 +386,12 @@ impl Pump {
             Message::Close(_) => return Err(LinkError::Closed),
             Message::Unsupported { opcode } => return Err(LinkError::Opcode(opcode)),
         };
-        match Glance::at(&frame)? {
+        let glance = Glance::at(&frame)?;
+        if let (Glance::Reply(_), Some(notice)) = (glance, self.announcement) {
+            self.announcement = None;
+            let _ = self.events.send(notice);
+        }
+        match glance {
             Glance::Reply(tag) | Glance::Error(tag) => {
                 // Nobody waits for a late answer; nobody being there any more is the same.
                 if let Some(caller) = self.waiting.remove(&tag) {
@@ -380,7 +406,7 @@ impl Pump {
             Glance::Event => {
                 if let Incoming::Event(event) = Incoming::parse(&frame)? {
                     // No subscriber is fine.
-                    let _ = self.events.send(event);
+                    let _ = self.events.send(Notice::Event(event));
                 }
             }
         }

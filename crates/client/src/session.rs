@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spiderweb_protocol::Secret;
-use spiderweb_protocol::fs::{Event, HelloReply, Op, Payload, ReplyError, Request, WireError};
+use spiderweb_protocol::fs::{HelloReply, Op, Payload, ReplyError, Request, WireError};
 use spiderweb_transport::{Backoff, DialOptions, WsUrl, dial};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
 use tokio::time::Instant;
 
 use crate::error::{Error, LinkError};
-use crate::pipeline::{Answer, AnswerError, CallError, HelloFailure, Pipeline, PipelineOptions};
+use crate::pipeline::{Answer, AnswerError, CallError, HelloFailure, Notice, Pipeline, PipelineOptions};
 
 /// First delay between two dials.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -72,22 +72,10 @@ impl Options {
     }
 }
 
-/// Something a subscriber is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Notice {
-    /// The node says that something changed.
-    Event(Event),
-    /// The subscriber was too slow and this many notices are gone: anything may have changed.
-    Lagged(u64),
-    /// The connection was lost and made again: anything may have changed meanwhile.
-    Reconnected,
-}
-
 /// A subscription to a node's events.
 #[derive(Debug)]
 pub struct News {
-    notices: broadcast::Receiver<Event>,
-    reconnects: tokio::sync::watch::Receiver<u64>,
+    notices: broadcast::Receiver<Notice>,
 }
 
 impl News {
@@ -95,14 +83,10 @@ impl News {
     ///
     /// Cancel safe: a notice is only taken when it is returned.
     pub async fn next(&mut self) -> Option<Notice> {
-        tokio::select! {
-            biased;
-            changed = self.reconnects.changed() => changed.ok().map(|()| Notice::Reconnected),
-            event = self.notices.recv() => match event {
-                Ok(event) => Some(Notice::Event(event)),
-                Err(RecvError::Lagged(count)) => Some(Notice::Lagged(count)),
-                Err(RecvError::Closed) => None,
-            },
+        match self.notices.recv().await {
+            Ok(notice) => Some(notice),
+            Err(RecvError::Lagged(count)) => Some(Notice::Lagged(count)),
+            Err(RecvError::Closed) => None,
         }
     }
 }
@@ -135,8 +119,7 @@ pub(crate) struct Session {
     options: Options,
     /// Held while dialling, so that there is one dial at a time.
     current: Mutex<Arc<Pipeline>>,
-    events: broadcast::Sender<Event>,
-    reconnects: tokio::sync::watch::Sender<u64>,
+    events: broadcast::Sender<Notice>,
     hello: HelloReply,
 }
 
@@ -144,12 +127,11 @@ impl Session {
     /// Connects, trying once.
     pub(crate) async fn connect(options: Options) -> Result<Self, Error> {
         let (events, _) = broadcast::channel(options.pipeline.events.max(1));
-        let (pipeline, hello) = connect(&options, &events).await?;
+        let (pipeline, hello) = connect(&options, &events, None).await?;
         Ok(Self {
             options,
             current: Mutex::new(Arc::new(pipeline)),
             events,
-            reconnects: tokio::sync::watch::Sender::new(0),
             hello,
         })
     }
@@ -165,7 +147,6 @@ impl Session {
     pub(crate) fn news(&self) -> News {
         News {
             notices: self.events.subscribe(),
-            reconnects: self.reconnects.subscribe(),
         }
     }
 
@@ -174,6 +155,16 @@ impl Session {
         let pipeline = self.pipeline(None).await?;
         let hello = pipeline.hello(&self.options.pipeline).await;
         hello.map_err(|failure| refusal(&self.options, failure))
+    }
+
+    /// Redials whenever the connection ends; returns why that is no longer possible.
+    pub(crate) async fn keep(&self) -> Error {
+        loop {
+            match self.pipeline(None).await {
+                Ok(pipeline) => pipeline.ended().await,
+                Err(error) => return error,
+            }
+        }
     }
 
     /// Sends a request until it is answered: again after every lost connection.
@@ -215,10 +206,9 @@ impl Session {
         let give_up = Instant::now() + self.options.patience;
         let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_MAX);
         loop {
-            match connect(&self.options, &self.events).await {
+            match connect(&self.options, &self.events, Some(Notice::Reconnected)).await {
                 Ok((pipeline, _)) => {
                     *current = Arc::new(pipeline);
-                    self.reconnects.send_modify(|count| *count += 1);
                     return Ok(Arc::clone(&current));
                 }
                 // A node that is back and says no will not say yes a second later.
@@ -244,7 +234,8 @@ impl Session {
 
 async fn connect(
     options: &Options,
-    events: &broadcast::Sender<Event>,
+    events: &broadcast::Sender<Notice>,
+    announcement: Option<Notice>,
 ) -> Result<(Pipeline, HelloReply), Error> {
     let dialling = DialOptions {
         timeout: options.dial_timeout,
@@ -256,7 +247,7 @@ async fn connect(
             url: options.url.to_string(),
             source,
         })?;
-    let started = Pipeline::start(socket, &options.pipeline, events.clone()).await;
+    let started = Pipeline::start(socket, &options.pipeline, events.clone(), announcement).await;
     started.map_err(|failure| refusal(options, failure))
 }
 

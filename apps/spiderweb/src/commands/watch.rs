@@ -68,34 +68,55 @@ impl Watch {
         let remote = Remote::connect_with(&context.global, true).await?;
         // Before anything is looked at, so that no change falls between looking and listening.
         let mut news = remote.client.news();
+        let roots = self.roots(&remote)?;
         let mut names = Names::default();
-        for path in self.roots(&remote)? {
-            names.learn_tree(&remote, &path).await?;
-        }
-        while let Some(notice) = news.next().await {
+        names.learn_trees(&remote, &roots).await?;
+        loop {
+            let notice = tokio::select! {
+                notice = news.next() => notice,
+                error = remote.client.keep_connected() => return Err(error.into()),
+            };
             match notice {
-                Notice::Lagged(count) => {
+                None => return Ok(()),
+                Some(Notice::Event(event)) => {
+                    self.show_event(context, &remote.client, &mut names, event)
+                        .await?;
+                }
+                Some(Notice::Lagged(count)) => {
                     context.report("lagged", None, None, &format!("{count} changes were missed"))?;
+                    names.learn_trees(&remote, &roots).await?;
                 }
-
-                Notice::Reconnected => {
+                Some(Notice::Reconnected) => {
                     context.report("reconnected", None, None, "changes may have been missed")?;
-                }
-                Notice::Event(Event::Directory { id }) => {
-                    self.show(context, &names, "entries", id)?;
-                    names.learn_directory(&remote.client, id, INSIDE).await;
-                }
-                Notice::Event(Event::Inode { id, change, .. }) => {
-                    let what = match change {
-                        Change::Attr => "attr",
-                        Change::Data => "data",
-                        Change::All => "all",
-                    };
-                    self.show(context, &names, what, id)?;
+                    // The node may be another process now, which announces only what somebody has looked at.
+                    names.learn_trees(&remote, &roots).await?;
                 }
             }
         }
-        Ok(())
+    }
+
+    async fn show_event(
+        &self,
+        context: &mut Context,
+        client: &Client,
+        names: &mut Names,
+        event: Event,
+    ) -> Result<(), Failure> {
+        match event {
+            Event::Directory { id } => {
+                self.show(context, names, "entries", id)?;
+                names.learn_directory(client, id, INSIDE).await;
+                Ok(())
+            }
+            Event::Inode { id, change, .. } => {
+                let what = match change {
+                    Change::Attr => "attr",
+                    Change::Data => "data",
+                    Change::All => "all",
+                };
+                self.show(context, names, what, id)
+            }
+        }
     }
 
     fn roots(&self, remote: &Remote) -> Result<Vec<RemotePath>, Failure> {
@@ -164,6 +185,13 @@ impl Context {
 }
 
 impl Names {
+    async fn learn_trees(&mut self, remote: &Remote, roots: &[RemotePath]) -> Result<(), Failure> {
+        for root in roots {
+            self.learn_tree(remote, root).await?;
+        }
+        Ok(())
+    }
+
     async fn learn_tree(&mut self, remote: &Remote, root: &RemotePath) -> Result<(), Failure> {
         let found = remote.view.resolve(&remote.client, root).await;
         let found = found.doing("watch", root)?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use spiderweb_client::{Client, Error};
-use spiderweb_protocol::fs::{FileKind, LockKind, Op, OpenFlags, Reply, Request, XattrFlags};
+use spiderweb_client::{Client, Error, Notice};
+use spiderweb_protocol::fs::{Event, FileKind, LockKind, Op, OpenFlags, Reply, Request, XattrFlags};
 use spiderweb_protocol::{Errno, HandleId};
 
 use crate::peer::{Conversation, Peer, attr, id, name};
@@ -192,6 +192,29 @@ async fn many_callers_that_lost_a_connection_share_the_next_one() {
     let (mut ids, _node) = tokio::join!(asking, answering);
     ids.sort_unstable();
     assert_eq!(ids, (0..8).map(|number| id(number).get()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_client_that_only_listens_is_kept_connected() {
+    let peer = Peer::listen().await;
+    let (client, node) = peer.meet(peer.options()).await;
+    let mut news = client.news();
+    let event = Event::Directory { id: id(3) };
+    let talking = async {
+        drop(node);
+        let mut node = peer.accept().await;
+        node.event(event).await;
+        node
+    };
+    let listening = async {
+        assert_eq!(news.next().await, Some(Notice::Reconnected));
+        assert_eq!(news.next().await, Some(Notice::Event(event)));
+    };
+    let both = async { tokio::join!(talking, listening) };
+    tokio::select! {
+        _ = both => {}
+        error = client.keep_connected() => panic!("{error}"),
+    }
 }
 
 #[tokio::test]
