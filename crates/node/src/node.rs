@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use spiderweb_fs::{
     Export, ExportTable, Invalidations, LocalSource, LocalSourceError, Source as _, TableError, Watcher,
 };
+use spiderweb_protocol::Secret;
 use tokio::net::TcpListener;
 
-use crate::config::NodeConfig;
+use crate::config::{Limits, NodeConfig};
 use crate::dispatch::Service;
 use crate::listener;
 use crate::tasks::Tasks;
@@ -69,32 +70,44 @@ impl Node {
                 source,
             ));
         }
-        let news = Arc::new(Invalidations::new(sources.iter().map(|source| source.root())));
         let table = ExportTable::new(exports)?;
-
-        let listening = TcpListener::bind(config.listen).await;
-        let listening = listening.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = listening.map_err(|reason| StartError::Listen {
-            address: config.listen,
-            reason,
-        })?;
-
+        let (address, listener) = listen(config.listen).await?;
+        let news = Arc::new(Invalidations::new(sources.iter().map(|source| source.root())));
         let watcher = Watcher::start(&sources, news.clone());
+        let service = |tasks| Service::new(table, news, config.token, config.limits, tasks);
+        Ok(Self::run(address, listener, watcher, service))
+    }
+
+    /// Serves any sources, not only folders. Nothing is watched: what changes behind a source's back goes
+    /// unannounced.
+    pub async fn serve(
+        address: SocketAddr,
+        exports: ExportTable,
+        token: Option<Secret>,
+        limits: Limits,
+    ) -> Result<Self, StartError> {
+        let (address, listener) = listen(address).await?;
+        let roots = exports.iter().map(|export| export.source().root());
+        let news = Arc::new(Invalidations::new(roots));
+        let service = |tasks| Service::new(exports, news, token, limits, tasks);
+        Ok(Self::run(address, listener, None, service))
+    }
+
+    fn run(
+        address: SocketAddr,
+        listener: TcpListener,
+        watcher: Option<Watcher>,
+        service: impl FnOnce(Tasks) -> Service,
+    ) -> Self {
         let tasks = Tasks::new();
-        let service = Arc::new(Service::new(
-            table,
-            news,
-            config.token,
-            config.limits,
-            tasks.clone(),
-        ));
+        let service = Arc::new(service(tasks.clone()));
         tasks.spawn("handle expiry", expire_handles(service.clone()));
         tasks.spawn("listener", listener::serve(listener, service));
-        Ok(Self {
+        Self {
             address,
             tasks,
             _watcher: watcher,
-        })
+        }
     }
 
     /// The address the node listens on, its real port included.
@@ -107,6 +120,12 @@ impl Node {
     pub async fn stop(self, grace: Duration) -> bool {
         tokio::time::timeout(grace, self.tasks.stop()).await.is_ok()
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
+    let listening = TcpListener::bind(address).await;
+    let listening = listening.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    listening.map_err(|reason| StartError::Listen { address, reason })
 }
 
 async fn expire_handles(service: Arc<Service>) {

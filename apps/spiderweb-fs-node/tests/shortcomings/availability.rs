@@ -30,11 +30,17 @@ fn a_waiting_lock_delays_nothing_else_and_gets_its_turn() {
     assert_eq!(peer.read(waiting, 0, 8).unwrap().0, b"advisory");
     peer.put(root, "new", b"x").unwrap();
     peer.rename((root, "new"), (root, "renamed")).unwrap();
-    assert_eq!(errno(peer.lock(waiting, "shared", false)), WOULD_BLOCK);
+    let impatient = peer.open(file, 0).unwrap();
+    assert_eq!(errno(peer.lock(impatient, "shared", false)), WOULD_BLOCK);
     bench.assert_serves();
     other.getattr(file).unwrap();
-    peer.lock(held, "unlock", true).unwrap();
-    peer.answer(wait).unwrap();
+    // Both answers are due now, in either order.
+    let unlock = peer.send("lock", locking(held, "unlock", true));
+    for _ in 0..2 {
+        let (tag, answer) = peer.next_answer(PATIENCE).expect("an answer");
+        answer.unwrap();
+        assert!([wait, unlock].contains(&tag));
+    }
     let second = other.open(file, 0).unwrap();
     let wait = other.send("lock", locking(second, "shared", true));
     assert_eq!(errno(peer.lock(held, "shared", false)), WOULD_BLOCK);

@@ -144,7 +144,7 @@ fn a_path_longer_than_the_systems_limit_is_served_like_any_other() {
 #[test]
 fn a_link_far_down_costs_no_descriptors_and_little_time() {
     const LEVELS: usize = 1_500;
-    let bench = Bench::start_command(|_| {}, |command| command.descriptor_limit(4096 + 512 + 64));
+    let bench = Bench::start_command(|_| {}, |command| command.descriptor_limit(256));
     let mut peer = bench.peer();
     let mut deepest = peer.root();
     for _ in 0..LEVELS {

@@ -216,7 +216,7 @@ fn a_file_over_the_size_limit_of_the_process_is_27() {
 fn handles_used_up_by_one_client_are_24_and_others_go_on() {
     let bench = Bench::start_command(
         |export| fs::write(export.join("file"), "inside").unwrap(),
-        |command| command.descriptor_limit(4096 + 512 + 64),
+        |command| command.descriptor_limit(256),
     );
     let (mut hog, mut other) = (bench.peer(), bench.peer());
     let root = hog.root();

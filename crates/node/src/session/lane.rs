@@ -48,6 +48,8 @@ struct Job {
     request: Request,
     tag: Tag,
     bytes: usize,
+    /// Cannot be answered from memory: it was tried.
+    needs_thread: bool,
 }
 
 #[derive(Default)]
@@ -137,6 +139,7 @@ impl Lane {
             request,
             tag,
             bytes,
+            needs_thread: false,
         });
     }
 
@@ -151,22 +154,43 @@ impl Lane {
         }
     }
 
-    /// Nothing was finished for [`OVERTAKE_AFTER`]: starts one more runner, if it would find work.
+    /// Nothing was finished for [`OVERTAKE_AFTER`]: starts one more runner, if it would find work. Where there is
+    /// none to be had, what is at hand is answered here.
     pub(super) fn overtake(self: &Arc<Self>) {
         let mut state = self.state();
         if state.running.is_empty() {
             return;
         }
         state.stalled = true;
-        if state.runners >= MOST_RUNNERS || state.is_congested() || state.eligible().is_none() {
+        if state.is_congested() || state.eligible(|_| true).is_none() {
             return;
         }
-        let Ok(permit) = self.service.extra_runners.clone().try_acquire_owned() else {
-            return;
+        let permit = match state.runners {
+            MOST_RUNNERS.. => None,
+            _ => self.service.extra_runners.clone().try_acquire_owned().ok(),
         };
-        state.runners += 1;
+        state.runners += usize::from(permit.is_some());
         drop(state);
-        self.start_runner(Some(permit));
+        match permit {
+            Some(permit) => self.start_runner(Some(permit)),
+            None => self.answer_from_memory(),
+        }
+    }
+
+    /// Answers what needs no thread among the requests that may go first. Each is tried once.
+    fn answer_from_memory(self: &Arc<Self>) {
+        while let Some(mut job) = self.take_untried() {
+            let outcome = self
+                .service
+                .perform(&job.request, self.caller, Patience::Immediate);
+            if matches!(outcome.result, Err(FsError::NotNow)) {
+                job.needs_thread = true;
+                self.state().put_back(job);
+            } else {
+                let frame = reply_frame(self.masking, job.request.op(), job.tag, &outcome.result);
+                self.running(&job).frames.push(frame);
+            }
+        }
     }
 
     fn start_runner(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) {
@@ -179,19 +203,15 @@ impl Lane {
         });
     }
 
+    fn take_untried(&self) -> Option<Job> {
+        self.state().take_if(|job| !job.needs_thread)
+    }
+
     /// The next request a runner may carry out; `None` ends the runner.
     fn take(&self) -> Option<Job> {
         let mut state = self.state();
-        let job = if state.closed || state.is_congested() {
-            None
-        } else {
-            state.eligible()
-        };
-        let job = job.and_then(|index| state.waiting.remove(index));
-        if let Some(job) = &job {
-            state.waiting_bytes -= job.bytes;
-            state.running.push((job.number, job.footprint));
-        } else {
+        let job = state.take_if(|_| true);
+        if job.is_none() {
             state.runners -= 1;
             // Whoever fills the queue or empties the socket next starts another.
             state.wake();
@@ -199,13 +219,18 @@ impl Lane {
         job
     }
 
-    fn carry_out(self: &Arc<Self>, job: &Job) {
-        let mut finish = Finish {
+    /// A request that runs until the value is dropped.
+    fn running(&self, job: &Job) -> Finish<'_> {
+        Finish {
             lane: self,
             number: job.number,
             frames: Vec::new(),
             created: None,
-        };
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, job: &Job) {
+        let mut finish = self.running(job);
         let Outcome { result, events } = self
             .service
             .perform(&job.request, self.caller, Patience::Blocking);
@@ -317,16 +342,40 @@ impl Drop for Finish<'_> {
 }
 
 impl State {
-    /// The first request that may go before everything ahead of it.
-    fn eligible(&self) -> Option<usize> {
+    /// The first `wanted` request that may go before everything ahead of it.
+    fn eligible(&self, wanted: impl Fn(&Job) -> bool) -> Option<usize> {
         self.waiting.iter().enumerate().position(|(index, job)| {
-            !self.is_held_up(&job.footprint)
+            wanted(job)
+                && !self.is_held_up(&job.footprint)
                 && !self
                     .waiting
                     .iter()
                     .take(index)
                     .any(|ahead| ahead.footprint.conflicts(&job.footprint))
         })
+    }
+
+    /// Takes that request out; from now on it runs.
+    fn take_if(&mut self, wanted: impl Fn(&Job) -> bool) -> Option<Job> {
+        if self.closed || self.is_congested() {
+            return None;
+        }
+        let job = self
+            .eligible(wanted)
+            .and_then(|index| self.waiting.remove(index))?;
+        self.waiting_bytes -= job.bytes;
+        self.running.push((job.number, job.footprint));
+        Some(job)
+    }
+
+    /// Puts a request back where it was.
+    fn put_back(&mut self, job: Job) {
+        self.running.retain(|(running, _)| *running != job.number);
+        self.waiting_bytes += job.bytes;
+        let place = self
+            .waiting
+            .partition_point(|waiting| waiting.number < job.number);
+        self.waiting.insert(place, job);
     }
 
     /// Whether something that runs or waits for a lock has to end first.

@@ -1,0 +1,286 @@
+//! A disk that hangs is the trouble of those who asked for what is on it.
+//!
+//! Nothing here measures time: where a node made somebody wait for the disk, that somebody would wait until the end
+//! of the test, and the peer's patience ends before.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a broken assumption should stop the test where it is noticed"
+)]
+
+mod source;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use spiderweb_fs::{Export, ExportTable, LocalSource};
+use spiderweb_node::{Limits, Node};
+use spiderweb_testkit::FilePeer;
+use spiderweb_testkit::file_peer::writing;
+use spiderweb_testkit::raw_peer::PATIENCE;
+use tokio::runtime::Runtime;
+
+use crate::source::{Disk, SlowSource};
+
+/// Two exports on one disk, each with the files `slow` and `fast`.
+struct Bench {
+    addr: SocketAddr,
+    disk: Arc<Disk>,
+    folders: [PathBuf; 2],
+    _home: tempfile::TempDir,
+    _node: Node,
+    _runtime: Runtime,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let limits = Limits::default();
+        let home = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Disk::default());
+        let folders = ["one", "two"].map(|name| home.path().join(name));
+        let exports = folders.iter().enumerate().map(|(index, folder)| {
+            fs::create_dir(folder).unwrap();
+            for name in ["slow", "fast"] {
+                fs::write(folder.join(name), name).unwrap();
+            }
+            let source = SlowSource {
+                inner: LocalSource::open(folder, index).unwrap(),
+                disk: disk.clone(),
+            };
+            Export::new(format!("export-{index}"), "a slow disk", false, Arc::new(source))
+        });
+        let table = ExportTable::new(exports.collect()).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(limits.blocking_threads())
+            .enable_all()
+            .build()
+            .unwrap();
+        let listen = (Ipv4Addr::LOCALHOST, 0).into();
+        let node = runtime
+            .block_on(Node::serve(listen, table, None, limits))
+            .unwrap();
+        Self {
+            addr: node.address(),
+            disk,
+            folders,
+            _home: home,
+            _node: node,
+            _runtime: runtime,
+        }
+    }
+
+    fn peer(&self) -> FilePeer {
+        FilePeer::connect(self.addr)
+    }
+}
+
+impl Drop for Bench {
+    /// Otherwise the runtime would wait for its threads for ever.
+    fn drop(&mut self) {
+        self.disk.recover();
+    }
+}
+
+/// Does everything that does not touch a hanging object, and is answered.
+#[track_caller]
+fn assert_served(peer: &mut FilePeer, export: usize, name: &str) {
+    let root = peer.root_of(export);
+    let fast = peer.find(root, "fast");
+    peer.getattr(fast).unwrap();
+    peer.names(root, 10);
+    let handle = peer.open(fast, 2).unwrap();
+    assert_eq!(peer.read(handle, 0, 4).unwrap().0, b"fast");
+    peer.write(handle, 0, b"fast").unwrap();
+    peer.lock(handle, "exclusive", false).unwrap();
+    peer.close(handle).unwrap();
+    peer.put(root, name, b"new").unwrap();
+    peer.unlink(root, name).unwrap();
+    peer.mkdir(root, name).unwrap();
+    peer.rmdir(root, name).unwrap();
+}
+
+#[test]
+fn requests_pass_one_that_hangs_where_no_order_shows() {
+    let bench = Bench::start();
+    let mut peer = bench.peer();
+    let slow = peer.find(peer.root(), "slow");
+    let handle = peer.open(slow, 2).unwrap();
+    bench.disk.hang(slow);
+    let read = peer.send("read", json!({"h": handle, "payload": {"off": 0, "len": 10}}));
+    bench.disk.wait_stuck(1);
+    assert_served(&mut peer, 0, "a");
+    assert_served(&mut peer, 1, "b");
+    // What shows the order keeps it: these wait for the read, in their turn.
+    let write = peer.send("write", writing(handle, 0, b"NEW"));
+    let again = peer.send("read", json!({"h": handle, "payload": {"off": 0, "len": 10}}));
+    let close = peer.send("close", json!({"h": handle}));
+    peer.ask("exports", json!({})).unwrap();
+    bench.disk.recover();
+    assert_eq!(peer.answer(read).unwrap()["data_b64"], "c2xvdw==");
+    peer.answer(write).unwrap();
+    assert_eq!(peer.answer(again).unwrap()["data_b64"], "TkVXdw==");
+    peer.answer(close).unwrap();
+}
+
+#[test]
+fn a_directory_that_hangs_delays_no_other_session_and_no_other_export() {
+    let bench = Bench::start();
+    let (mut peer, mut other) = (bench.peer(), bench.peer());
+    let root = peer.root();
+    peer.mkdir(root, "sub").unwrap();
+    let sub = peer.find(root, "sub");
+    bench.disk.hang(sub);
+    let create = peer.send("create", json!({"node": sub, "payload": {"name": "x"}}));
+    bench.disk.wait_stuck(1);
+    assert_served(&mut other, 0, "a");
+    assert_served(&mut other, 1, "b");
+    assert_served(&mut peer, 1, "c");
+    assert_served(&mut bench.peer(), 0, "d");
+    bench.disk.recover();
+    peer.answer(create).unwrap();
+}
+
+#[test]
+fn stuck_requests_of_one_session_use_up_nobody_elses_threads() {
+    const SESSIONS: usize = 20;
+    const REQUESTS: usize = 10;
+    let bench = Bench::start();
+    let mut crowd: Vec<(FilePeer, Vec<u32>)> = Vec::new();
+    let (mut late, mut bystander) = (bench.peer(), bench.peer());
+    let slow = late.find(late.root(), "slow");
+    let late_handle = late.open(slow, 0).unwrap();
+    let mut opened: Vec<(FilePeer, u64)> = (0..SESSIONS)
+        .map(|_| {
+            let mut peer = bench.peer();
+            let handle = peer.open(slow, 0).unwrap();
+            (peer, handle)
+        })
+        .collect();
+    bench.disk.hang(slow);
+    for (mut peer, handle) in opened.drain(..) {
+        let read = json!({"h": handle, "payload": {"off": 0, "len": 10}});
+        let tags = (0..REQUESTS).map(|_| peer.send("read", read.clone())).collect();
+        crowd.push((peer, tags));
+    }
+    // One for each session, and all threads that are there for overtaking.
+    bench.disk.wait_stuck(SESSIONS + Limits::default().extra_runners);
+    assert_served(&mut bystander, 0, "a");
+    // Whoever comes now and gets stuck still gets answers that are at hand.
+    let read = late.send(
+        "read",
+        json!({"h": late_handle, "payload": {"off": 0, "len": 10}}),
+    );
+    bench
+        .disk
+        .wait_stuck(SESSIONS + Limits::default().extra_runners + 1);
+    late.ask("exports", json!({})).unwrap();
+    let fast = bystander.find(bystander.root(), "fast");
+    if LocalSource::open(&bench.folders[0], 0).is_ok_and(|source| answers_at_once(&source)) {
+        late.getattr(fast).unwrap();
+    }
+    assert_served(&mut bystander, 1, "b");
+    bench.disk.recover();
+    late.answer(read).unwrap();
+    for (mut peer, tags) in crowd {
+        let mut answered = Vec::new();
+        while answered.len() < tags.len() {
+            let (tag, answer) = peer.next_answer(PATIENCE).expect("an answer to every request");
+            answer.unwrap();
+            answered.push(tag);
+        }
+        answered.sort_unstable();
+        assert_eq!(answered, tags);
+    }
+}
+
+/// Whether this kernel and file system answer anything from memory.
+fn answers_at_once(source: &LocalSource) -> bool {
+    use spiderweb_fs::{Patience, Source as _};
+    source.getattr(source.root(), Patience::Immediate).is_ok()
+}
+
+#[test]
+fn a_full_queue_stops_the_reading_and_loses_nothing() {
+    const BLOCK: usize = 64 << 10;
+    const BLOCKS: usize = 1_000;
+    let bench = Bench::start();
+    let (mut peer, mut other) = (bench.peer(), bench.peer());
+    let slow = peer.find(peer.root(), "slow");
+    let handle = peer.open(slow, 2).unwrap();
+    bench.disk.hang(slow);
+    let sent = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut tags = Vec::new();
+            for block in 0..BLOCKS {
+                let data = vec![u8::try_from(block % 251).unwrap(); BLOCK];
+                tags.push(peer.send("write", writing(handle, (block * BLOCK) as u64, &data)));
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            (peer, tags)
+        });
+        bench.disk.wait_stuck(1);
+        // At rest: nothing more is taken while others are served at length.
+        let mut taken = usize::MAX;
+        while taken != sent.load(Ordering::Relaxed) {
+            taken = sent.load(Ordering::Relaxed);
+            for round in 0..20 {
+                assert_served(&mut other, 0, &format!("round-{round}"));
+            }
+        }
+        // What waits in the node, 128 requests or 8 MiB, and what the system's buffers hold.
+        assert!(
+            taken < 500,
+            "{taken} blocks were taken from a client whose disk hangs"
+        );
+        bench.disk.recover();
+        let (mut peer, tags) = sender.join().unwrap();
+        for tag in tags {
+            peer.answer(tag).unwrap();
+        }
+    });
+    let content = fs::read(bench.folders[0].join("slow")).unwrap();
+    assert_eq!(content.len(), BLOCK * BLOCKS);
+    for (block, data) in content.chunks(BLOCK).enumerate() {
+        assert!(
+            data.iter().all(|byte| usize::from(*byte) == block % 251),
+            "block {block}"
+        );
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_its_disk_hangs_leaves_nothing_behind() {
+    let bench = Bench::start();
+    let mut other = bench.peer();
+    let slow = other.find(other.root(), "slow");
+    bench.disk.hang(slow);
+    for _ in 0..30 {
+        let mut peer = bench.peer();
+        peer.send("open", json!({"node": slow, "payload": {"flags": 0}}));
+        peer.send("getattr", json!({"node": slow}));
+    }
+    bench.disk.wait_stuck(30);
+    assert_served(&mut other, 0, "a");
+    bench.disk.recover();
+    let mut answers = BTreeMap::new();
+    for _ in 0..10 {
+        let tag = other.send("getattr", json!({"node": slow}));
+        answers.insert(tag, other.answer(tag).unwrap());
+    }
+    assert_eq!(answers.len(), 10);
+    assert!(
+        other.next_answer(Duration::from_millis(50)).is_none(),
+        "nobody else's answers"
+    );
+}
