@@ -3,6 +3,7 @@
 mod attr;
 mod event;
 mod hello;
+mod incoming;
 mod op;
 mod reply;
 mod request;
@@ -11,9 +12,7 @@ mod write;
 pub use attr::{Attr, FileKind};
 pub use event::{Change, Event};
 pub use hello::{HELLO_PROTOCOL, Hello, HelloError, HelloReply, NodeCaps};
+pub use incoming::{Incoming, Listing, ListingEntry, Payload, ReplyError, WireError};
 pub use op::Op;
-pub use reply::{
-    EncodedListing, Export, ExportCaps, Incoming, Listing, ListingEncoder, ListingEntry, Opened, Payload,
-    Reply, ReplyError, Statfs, WireError, encode_error,
-};
+pub use reply::{EncodedListing, Export, ExportCaps, ListingEncoder, Opened, Reply, Statfs, encode_error};
 pub use request::{ArgumentError, LockKind, OpenFlags, Request, XattrFlags};
