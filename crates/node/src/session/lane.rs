@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use spiderweb_fs::{Creation, FsError, Patience};
 use spiderweb_protocol::fs::{Reply, Request};
-use spiderweb_protocol::{HandleId, Tag};
+use spiderweb_protocol::{Errno, HandleId, Tag};
 use spiderweb_transport::{Frame, Masking};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::footprint::Footprint;
-use super::{event_frame, locks, reply_frame};
+use super::{error_frame, event_frame, locks, reply_frame};
 use crate::dispatch::{Caller, Outcome, Service};
 
 /// How long a request may stand still before others pass it.
@@ -196,9 +196,11 @@ impl Lane {
     fn start_runner(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) {
         let lane = self.clone();
         self.service.tasks.spawn_blocking(move || {
+            let guard = RunnerGuard(&lane);
             while let Some(job) = lane.take() {
                 lane.carry_out(&job);
             }
+            drop(guard);
             drop(permit);
         });
     }
@@ -224,6 +226,7 @@ impl Lane {
         Finish {
             lane: self,
             number: job.number,
+            tag: job.tag,
             frames: Vec::new(),
             created: None,
         }
@@ -317,10 +320,24 @@ impl Lane {
     }
 }
 
-/// Ends a request's run even if it panics, so that those behind it are not held up for ever.
+/// Takes a runner that panicked out of the count, so that the session gets another.
+struct RunnerGuard<'l>(&'l Lane);
+
+impl Drop for RunnerGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut state = self.0.state();
+            state.runners -= 1;
+            state.wake();
+        }
+    }
+}
+
+/// Ends a request's run. Even if it panics: it is answered, and those behind it are not held up for ever.
 struct Finish<'l> {
     lane: &'l Lane,
     number: u64,
+    tag: Tag,
     frames: Vec<Frame>,
     /// The handle that the answer carries, if the request made a file.
     created: Option<(HandleId, Creation)>,
@@ -328,6 +345,15 @@ struct Finish<'l> {
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.frames.clear();
+            self.frames.push(error_frame(
+                self.lane.masking,
+                Some(self.tag),
+                Errno::EIO,
+                "internal error",
+            ));
+        }
         let mut state = self.lane.state();
         let number = self.number;
         state.running.retain(|(running, _)| *running != number);

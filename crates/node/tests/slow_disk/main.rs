@@ -110,6 +110,26 @@ fn assert_served(peer: &mut FilePeer, export: usize, name: &str) {
 }
 
 #[test]
+fn a_fault_in_the_node_is_answered_and_ends_nothing_else() {
+    let bench = Bench::start();
+    let mut peer = bench.peer();
+    let slow = peer.find(peer.root(), "slow");
+    bench.disk.break_down(slow);
+    for _ in 0..10 {
+        assert_eq!(peer.getattr(slow).unwrap_err().errno, 5);
+    }
+    let behind = [
+        peer.send("getattr", json!({"node": slow})),
+        peer.send("statfs", json!({"node": peer.root()})),
+    ];
+    peer.answer(behind[0]).unwrap_err();
+    peer.answer(behind[1]).unwrap();
+    bench.disk.recover();
+    peer.getattr(slow).unwrap();
+    assert_served(&mut peer, 0, "a");
+}
+
+#[test]
 fn requests_pass_one_that_hangs_where_no_order_shows() {
     let bench = Bench::start();
     let mut peer = bench.peer();

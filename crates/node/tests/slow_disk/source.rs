@@ -17,6 +17,8 @@ pub(crate) struct Disk {
 #[derive(Default)]
 struct State {
     hanging: HashSet<u64>,
+    /// A request that waits for this object panics.
+    faulty: Option<u64>,
     stuck: usize,
 }
 
@@ -26,9 +28,17 @@ impl Disk {
         self.state.lock().unwrap().hanging.insert(id);
     }
 
+    /// From now on a thread that touches this object panics.
+    pub(crate) fn break_down(&self, id: u64) {
+        self.state.lock().unwrap().faulty = Some(id);
+    }
+
     /// Everything goes on.
     pub(crate) fn recover(&self) {
-        self.state.lock().unwrap().hanging.clear();
+        let mut state = self.state.lock().unwrap();
+        state.hanging.clear();
+        state.faulty = None;
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -49,11 +59,16 @@ impl Disk {
 
     fn touch(&self, id: InodeId, patience: Patience) -> Result<(), FsError> {
         let mut state = self.state.lock().unwrap();
-        if !state.hanging.contains(&id.get()) {
+        let faulty = state.faulty == Some(id.get());
+        if !faulty && !state.hanging.contains(&id.get()) {
             return Ok(());
         }
         if patience == Patience::Immediate {
             return Err(FsError::NotNow);
+        }
+        if faulty {
+            drop(state);
+            panic!("a fault in the source, on purpose");
         }
         state.stuck += 1;
         self.changed.notify_all();
