@@ -17,8 +17,8 @@ use spiderweb_protocol::{Base64Text, EntryName, HandleId, InodeId, Secret};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Limits;
-use crate::session::greeting::WrongTokens;
 use crate::tasks::Tasks;
+use crate::wrong_tokens::WrongTokens;
 
 /// Threads that waits for locks may use at a time; part of what [`Limits::blocking_threads`] keeps for the node.
 const LOCK_ATTEMPTS: usize = 8;

@@ -16,6 +16,7 @@ mod listener;
 mod node;
 mod session;
 mod tasks;
+mod wrong_tokens;
 
 pub use config::{ExportConfig, Limits, NodeConfig};
 pub use node::{Node, StartError};

@@ -11,7 +11,7 @@
 //! the only one to write. When it ends, handles wait for the client to come back ([`Limits::handle_grace`](crate::Limits::handle_grace)).
 
 mod footprint;
-pub(crate) mod greeting;
+mod greeting;
 mod lane;
 mod locks;
 mod serving;
