@@ -248,7 +248,7 @@ pub(super) fn judge(tally: &Tally) -> Result<(), Failure> {
             errors.join(", ")
         };
         return Err(Failure::message(format!("not one operation succeeded: {why}"))
-            .hint("a longer --duration helps when operations take long"));
+            .hint("a longer --duration, or --slice, helps when operations take long"));
     }
     Ok(())
 }

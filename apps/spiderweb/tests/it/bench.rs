@@ -69,7 +69,7 @@ fn a_listing_of_many_pages_counts_once() {
 fn two_nodes_are_compared_in_pairs() {
     let (a, b) = (Setup::new(), Setup::new());
     let line = format!(
-        "bench --compare {} {} --pairs 3 --slice 50ms --depth 2",
+        "bench --compare {} {} --pairs 3 --slice 300ms --depth 2",
         a.url(),
         b.url()
     );
