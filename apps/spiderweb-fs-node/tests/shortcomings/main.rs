@@ -29,7 +29,7 @@
 //! | 28 | leaked handles | `availability::handles_of_*`; the grace itself in `crates/fs/src/handle.rs` |
 //! | 31 | no drain | `availability::a_stopping_node_*` |
 //!
-//! Rows 21 and 29 are about the cloud source and speed, 22 is the contract's own rule, 23 and 30 are measured by
+//! Row 22 is `a_create_that_is_repeated_*` in `crates/node/tests/slow_disk`. Row 21 is about the cloud source; 23, 29 and 30 are measured by
 //! the benchmark.
 #![cfg(target_os = "linux")]
 #![allow(

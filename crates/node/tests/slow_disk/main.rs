@@ -19,7 +19,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use spiderweb_fs::{Export, ExportTable, LocalSource};
@@ -303,4 +303,35 @@ fn a_client_that_leaves_while_its_disk_hangs_leaves_nothing_behind() {
         other.next_answer(Duration::from_millis(50)).is_none(),
         "nobody else's answers"
     );
+}
+
+#[test]
+fn a_create_that_is_repeated_after_a_lost_link_finds_its_own_file() {
+    let bench = Bench::start();
+    let mut lost = bench.peer();
+    let root = lost.root();
+    bench.disk.hang(root);
+    lost.send("create", json!({"node": root, "payload": {"name": "lock"}}));
+    bench.disk.wait_stuck(1);
+    drop(lost);
+    let mut back = bench.peer();
+    // The node hears of the hang-up while it answers these.
+    for _ in 0..100 {
+        back.ask("exports", json!({})).unwrap();
+    }
+    bench.disk.recover();
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !bench.folders[0].join("lock").exists() {
+        assert!(Instant::now() < limit, "the lost request is carried out");
+        std::thread::yield_now();
+    }
+    let (_, handle) = loop {
+        match back.create(root, "lock") {
+            Ok(created) => break created,
+            // The file is there a moment before the node knows that nobody heard of it.
+            Err(refusal) => assert!(refusal.errno == 17 && Instant::now() < limit, "{refusal:?}"),
+        }
+    };
+    back.write(handle, 0, b"mine").unwrap();
+    assert_eq!(back.create(root, "lock").unwrap_err().errno, 17, "once");
 }
