@@ -63,6 +63,26 @@ impl fmt::Display for End {
     }
 }
 
+/// A lane in which nothing moves.
+#[derive(Clone, Copy)]
+struct Stall {
+    /// Requests finished and requests received: as long as both stand still, so does the lane.
+    seen: (u64, u64),
+    since: Instant,
+    /// How often others were let past meanwhile.
+    attempts: u32,
+}
+
+impl Stall {
+    /// When others may pass next. A disk that hangs for long is looked after less and less often.
+    fn due(&self) -> Instant {
+        self.since + OVERTAKE_AFTER * (1 << self.attempts.min(LONGEST_STALL))
+    }
+}
+
+/// Doublings of [`OVERTAKE_AFTER`] after which the interval stays: about an eighth of a second.
+const LONGEST_STALL: u32 = 6;
+
 /// A peer past its hello.
 pub(super) struct Session {
     socket: WebSocket,
@@ -79,8 +99,7 @@ pub(super) struct Session {
     news_from: Instant,
     /// News waits until then, or until the requests before this number are finished.
     news_held: Option<(Instant, u64)>,
-    /// Since when the lane has finished this many requests.
-    progress: (Instant, u64),
+    stall: Stall,
     /// Since when the peer has taken this many bytes.
     written: (Instant, u64),
 }
@@ -100,7 +119,11 @@ impl Session {
             timer: None,
             news_from: now,
             news_held: None,
-            progress: (now, 0),
+            stall: Stall {
+                seen: (0, 0),
+                since: now,
+                attempts: 0,
+            },
             written: (now, socket.bytes_written()),
             socket,
             service,
@@ -326,17 +349,24 @@ impl Session {
         let mut next = news_at;
         let mut sooner = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));
 
+        let seen = (progress.finished, progress.next);
+        if !progress.waiting || self.stall.seen != seen {
+            self.stall = Stall {
+                seen,
+                since: now,
+                attempts: 0,
+            };
+        }
         if progress.waiting {
-            if self.progress.1 != progress.finished {
-                self.progress = (now, progress.finished);
-            }
-            if now >= self.progress.0 + OVERTAKE_AFTER {
+            if now >= self.stall.due() {
                 self.lane.overtake();
-                self.progress = (now, progress.finished);
+                self.stall = Stall {
+                    since: now,
+                    attempts: self.stall.attempts + 1,
+                    ..self.stall
+                };
             }
-            sooner(self.progress.0 + OVERTAKE_AFTER);
-        } else {
-            self.progress = (now, progress.finished);
+            sooner(self.stall.due());
         }
         if self.socket.queued_bytes() > 0 {
             if self.written.1 != self.socket.bytes_written() {
