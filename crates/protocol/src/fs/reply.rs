@@ -131,6 +131,9 @@ pub struct EncodedListing {
     dir_generation: u64,
 }
 
+/// Bytes of an entry with a name of about 25 characters.
+const USUAL_ENTRY: usize = 240;
+
 /// Collects a page within its limits in entries and bytes.
 #[derive(Debug)]
 pub struct ListingEncoder {
@@ -144,11 +147,15 @@ impl ListingEncoder {
     /// A page that begins at `cookie` and takes at most `max` entries, cut to
     /// [`MAX_PAGE_ENTRIES`] and to [`PAGE_BYTE_BUDGET`] bytes.
     pub fn new(cookie: u64, max: u32) -> Self {
+        let max = max.min(MAX_PAGE_ENTRIES);
+        // Room for short names, in one piece: growing step by step leaves the allocator with pieces it keeps. What is
+        // not used is never touched, and so costs no memory.
+        let room = (max as usize * USUAL_ENTRY).min(PAGE_BYTE_BUDGET);
         Self {
-            entries: Vec::new(),
+            entries: Vec::with_capacity(room),
             count: 0,
             cookie,
-            max: u64::from(max.min(MAX_PAGE_ENTRIES)),
+            max: u64::from(max),
         }
     }
 
