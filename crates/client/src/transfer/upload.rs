@@ -48,10 +48,13 @@ impl Upload<'_> {
 
     async fn store(&self, source: &mut impl Blocks, progress: impl FnMut(u64)) -> Result<u64, Error> {
         let (partial, file) = self.create().await?;
+        let mut writes = JoinSet::new();
         let stored = tokio::select! {
-            stored = self.fill(Arc::clone(&file), source, progress) => stored,
+            stored = self.fill(&file, &mut writes, source, progress) => stored,
             () = self.stop.cancelled() => Err(Error::Stopped),
         };
+        // What is still under way after a failure holds the file; left open, it would keep its space on the node.
+        writes.shutdown().await;
         if let Some(file) = Arc::into_inner(file) {
             // The contents are measured already; a handle that cannot be closed is timed out by the node.
             let _ = file.close().await;
@@ -92,21 +95,20 @@ impl Upload<'_> {
         }
     }
 
-    /// Writes all blocks and checks what arrived.
+    /// Writes all blocks and checks what arrived. After a failure some may still be under way.
     async fn fill(
         &self,
-        file: Arc<OpenFile>,
+        file: &Arc<OpenFile>,
+        writes: &mut JoinSet<Result<u64, Error>>,
         source: &mut impl Blocks,
         mut progress: impl FnMut(u64),
     ) -> Result<u64, Error> {
-        // Dropping the set ends the writes that are under way.
-        let mut writes = JoinSet::new();
         let mut length = 0;
         while let Some(block) = source.next().await? {
             if writes.len() >= self.window.depth.max(1) {
                 written(writes.join_next().await, &mut progress)?;
             }
-            let (file, offset) = (Arc::clone(&file), length);
+            let (file, offset) = (Arc::clone(file), length);
             length += block.len() as u64;
             writes.spawn(async move { file.write_at(offset, &block).await.map(|()| block.len() as u64) });
         }

@@ -120,6 +120,7 @@ async fn a_full_disk_keeps_the_old_file_and_leaves_nothing_behind() {
     assert_eq!(error.errno(), Some(Errno::ENOSPC));
     assert_eq!(node.store.names(ROOT), ["a"]);
     assert_eq!(node.store.data(ROOT, "a").unwrap(), contents(10));
+    assert_eq!(node.store.handles(), 0, "an open handle would keep the space");
 }
 
 #[tokio::test]
