@@ -5,6 +5,7 @@ mod event;
 mod hello;
 mod incoming;
 mod op;
+mod outgoing;
 mod reply;
 mod request;
 mod write;
