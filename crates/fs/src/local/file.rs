@@ -1,7 +1,5 @@
 //! An open file or directory of a local source.
 
-use std::cell::RefCell;
-use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +11,6 @@ use spiderweb_protocol::fs::LockKind;
 use super::attr::{self, Kind};
 use super::shared::Shared;
 use crate::{FsError, OpenFile, Patience};
-
-/// Most bytes read on a thread that serves others: about 30 µs including the encoding. Larger reads are work
-/// for the processor and go where the system shares it fairly.
-const IMMEDIATE_READ: usize = 128 * 1024;
 
 pub(super) struct LocalFile {
     pub(super) file: OwnedFd,
@@ -95,7 +89,14 @@ impl OpenFile for LocalFile {
 impl LocalFile {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn read_cached(&self, offset: u64, len: usize) -> Result<Vec<u8>, FsError> {
+        use std::cell::RefCell;
+        use std::io::IoSliceMut;
+
         use rustix::io::ReadWriteFlags;
+
+        /// Most bytes read on a thread that serves others: about 30 µs including the encoding. Larger reads are
+        /// work for the processor and go where the system shares it fairly.
+        const IMMEDIATE_READ: usize = 128 * 1024;
 
         thread_local! {
             static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };

@@ -36,9 +36,6 @@ const fn careful(flags: OFlags) -> OFlags {
 /// Paths longer than this are opened in pieces; the system's own limit is 4096 bytes.
 const LONGEST_PATH: usize = 3500;
 
-/// How often a walk that collided with a rename is tried again before giving up.
-const RETRIES: usize = 16;
-
 /// What the kernel offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Abilities {
@@ -194,6 +191,9 @@ pub(super) fn stat_entry(directory: impl AsFd, name: &str) -> Result<Stat, FsErr
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn open_beneath(at: impl AsFd, path: &str, flags: OFlags, patience: Patience) -> Result<OwnedFd, FsError> {
     use rustix::fs::ResolveFlags;
+
+    /// How often a walk that collided with a rename is tried again before giving up.
+    const RETRIES: usize = 16;
 
     let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
     if patience == Patience::Immediate {

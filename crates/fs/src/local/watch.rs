@@ -16,29 +16,47 @@
 mod changes;
 #[cfg(target_os = "linux")]
 mod inotify;
+// Its tests run on Linux as well: the crate behind it hides the difference.
+#[cfg(any(test, not(target_os = "linux")))]
+mod notified;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 pub(super) use self::inotify::Watches;
 use super::LocalSource;
 use crate::Invalidations;
 
+#[cfg(target_os = "linux")]
+use self::inotify::Thread;
+#[cfg(not(target_os = "linux"))]
+use self::notified::Thread;
+
+/// The backend's name, as operators of the original know it.
+const BACKEND: &str = if cfg!(target_os = "linux") {
+    "inotify"
+} else {
+    "notify"
+};
+
+/// Changes that follow each other this closely are looked at together: a program that writes a file in many
+/// steps causes one event, and what it replaces is seen when it is complete.
+const DEBOUNCE: Duration = Duration::from_millis(15);
+
 /// Watches the folders of a node. Dropping it ends the watching.
 pub struct Watcher {
-    #[cfg(target_os = "linux")]
-    _thread: inotify::Thread,
+    _thread: Thread,
 }
 
 impl Watcher {
     /// Starts to watch what clients of these sources know, and publishes what changes. `None` where this system
     /// or its limits do not allow it; clients then see changes when their caches expire.
-    #[cfg(target_os = "linux")]
     pub fn start(sources: &[Arc<LocalSource>], news: Arc<Invalidations>) -> Option<Self> {
         let shared = sources.iter().map(|source| source.shared.clone()).collect();
-        match inotify::Thread::start(shared, news) {
+        match Thread::start(shared, news) {
             Ok(thread) => {
-                tracing::info!("fs watcher backend active: inotify");
+                tracing::info!("fs watcher backend active: {BACKEND}");
                 Some(Self { _thread: thread })
             }
             Err(error) => {
@@ -47,22 +65,16 @@ impl Watcher {
             }
         }
     }
-
-    /// See the version for Linux.
-    #[cfg(not(target_os = "linux"))]
-    pub fn start(_sources: &[Arc<LocalSource>], _news: Arc<Invalidations>) -> Option<Self> {
-        tracing::warn!("changes made by other programs will not be announced on this system");
-        None
-    }
 }
 
-/// Where directories cannot be watched.
+/// Where directories are not watched one by one.
 #[cfg(not(target_os = "linux"))]
 #[derive(Default)]
 pub(super) struct Watches;
 
 #[cfg(not(target_os = "linux"))]
 impl Watches {
+    /// Whether changes are announced at once. Said only where it was tried.
     pub(super) fn are_possible(&self) -> bool {
         false
     }

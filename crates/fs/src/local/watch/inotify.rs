@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
@@ -15,12 +15,9 @@ use spiderweb_protocol::EntryName;
 
 use super::super::RESERVED_NAME;
 use super::super::shared::Shared;
+use super::DEBOUNCE;
 use super::changes::{self, Dirty, Findings};
 use crate::Invalidations;
-
-/// Changes that follow each other this closely are looked at together: a program that writes a file in many
-/// steps causes one event, and what it replaces is seen when it is complete.
-const DEBOUNCE: Duration = Duration::from_millis(15);
 
 /// What a directory is watched for. Reading is no change.
 const CHANGES: WatchFlags = WatchFlags::CREATE

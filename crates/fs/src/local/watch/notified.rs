@@ -1,0 +1,218 @@
+//! Change events on systems other than Linux, through the `notify` crate.
+//!
+//! One recursive watch on each root: the system tells of everything below by path, and what no client knows is
+//! skipped. Paths only say where to look; what is there is opened through the root like everything else.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use notify::{RecursiveMode, Watcher as _};
+use spiderweb_protocol::EntryName;
+
+use super::super::RESERVED_NAME;
+use super::super::inodes::Index;
+use super::super::shared::Shared;
+use super::DEBOUNCE;
+use super::changes::{self, Dirty};
+use crate::Invalidations;
+
+/// Events that wait; beyond them everything known is compared.
+const MOST_WAITING: usize = 4096;
+
+/// What reaches the thread.
+enum Told {
+    /// Something at this path, in this source.
+    Path(usize, PathBuf),
+    /// The watching ends.
+    Stop,
+}
+
+/// The thread that waits for events of all sources.
+pub(super) struct Thread {
+    /// Ends the events; declared first so that it goes first.
+    _watchers: Vec<notify::RecommendedWatcher>,
+    tell: SyncSender<Told>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    pub(super) fn start(sources: Vec<Arc<Shared>>, news: Arc<Invalidations>) -> Result<Self, notify::Error> {
+        let (tell, told) = sync_channel(MOST_WAITING);
+        let lost = Arc::new(AtomicBool::new(false));
+        let mut watchers = Vec::new();
+        for (number, source) in sources.iter().enumerate() {
+            let (tell, lost) = (tell.clone(), lost.clone());
+            let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                forward(number, event, &tell, &lost);
+            })?;
+            watcher.watch(source.root.path(), RecursiveMode::Recursive)?;
+            watchers.push(watcher);
+        }
+        let running = std::thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || run(&sources, &news, &told, &lost))
+            .map_err(notify::Error::io)?;
+        Ok(Self {
+            _watchers: watchers,
+            tell,
+            running: Some(running),
+        })
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Waits for room: the thread is reading.
+        if self.tell.send(Told::Stop).is_ok()
+            && let Some(running) = self.running.take()
+        {
+            let _ = running.join();
+        }
+    }
+}
+
+/// Hands an event on without ever waiting.
+fn forward(source: usize, event: notify::Result<notify::Event>, tell: &SyncSender<Told>, lost: &AtomicBool) {
+    match event {
+        Ok(event) if !event.need_rescan() => {
+            for path in event.paths {
+                if let Err(TrySendError::Full(_)) = tell.try_send(Told::Path(source, path)) {
+                    lost.store(true, Ordering::Release);
+                }
+            }
+        }
+        _ => lost.store(true, Ordering::Release),
+    }
+}
+
+fn run(sources: &[Arc<Shared>], news: &Invalidations, told: &Receiver<Told>, lost: &AtomicBool) {
+    let mut dirty: Vec<HashSet<Dirty>> = sources.iter().map(|_| HashSet::new()).collect();
+    loop {
+        let nothing = dirty.iter().all(HashSet::is_empty) && !lost.load(Ordering::Acquire);
+        let first = if nothing {
+            told.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            told.recv_timeout(DEBOUNCE)
+        };
+        match first {
+            Ok(Told::Path(source, path)) => note(sources, &mut dirty, source, &path),
+            Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if nothing {
+            // What belongs together comes together.
+            std::thread::sleep(DEBOUNCE);
+        }
+        for event in told.try_iter() {
+            match event {
+                Told::Path(source, path) => note(sources, &mut dirty, source, &path),
+                Told::Stop => return,
+            }
+        }
+        let everything = lost.swap(false, Ordering::AcqRel);
+        for (source, dirty) in sources.iter().zip(&mut dirty) {
+            let pending = std::mem::take(dirty);
+            let findings = if everything {
+                changes::compare_all(source)
+            } else {
+                changes::compare(source, pending)
+            };
+            news.publish(&findings.events(source), None);
+            *dirty = findings.busy;
+        }
+    }
+}
+
+/// Notes where to look, if a client knows the directory the path is in.
+fn note(sources: &[Arc<Shared>], dirty: &mut [HashSet<Dirty>], source: usize, path: &Path) {
+    let (Some(shared), Some(dirty)) = (sources.get(source), dirty.get_mut(source)) else {
+        return;
+    };
+    let Ok(below) = path.strip_prefix(shared.root.path()) else {
+        return;
+    };
+    let names: Option<Vec<&str>> = below.iter().map(|name| name.to_str()).collect();
+    let Some(names) = names else { return };
+    if names
+        .iter()
+        .any(|name| *name == RESERVED_NAME || !EntryName::is_valid(name.as_bytes()))
+    {
+        return;
+    }
+    let inodes = shared.inodes();
+    let Some((last, above)) = names.split_last() else {
+        dirty.insert(Dirty {
+            directory: inodes.root_local(),
+            name: None,
+        });
+        return;
+    };
+    let directory = above
+        .iter()
+        .try_fold(Index::ROOT, |parent, name| inodes.child(parent, name));
+    if let Some(directory) = directory {
+        dirty.insert(Dirty {
+            directory: inodes.local(directory),
+            name: Some((*last).into()),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::task::Waker;
+    use std::time::{Duration, Instant};
+
+    use spiderweb_protocol::InodeId;
+    use spiderweb_protocol::fs::{Change, Event};
+
+    use super::*;
+    use crate::{LocalSource, Patience, SessionId, Source as _};
+
+    #[test]
+    fn what_clients_know_is_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("dir")).unwrap();
+        fs::write(folder.path().join("dir/known"), "old").unwrap();
+        fs::write(folder.path().join("dir/unknown"), "old").unwrap();
+        let source = LocalSource::open(folder.path(), 0).unwrap();
+        let find = |parent, name| {
+            let name = EntryName::new(name).unwrap();
+            InodeId::new(source.lookup(parent, &name, Patience::Blocking).unwrap().id).unwrap()
+        };
+        let directory = find(source.root(), "dir");
+        let known = find(directory, "known");
+        let news = Arc::new(Invalidations::new([source.root()]));
+        let mailbox = news.subscribe(SessionId(1));
+        let thread = Thread::start(vec![source.shared.clone()], news).unwrap();
+
+        let wait_for = |what: &str, expected: Event| {
+            let limit = Instant::now() + Duration::from_secs(20);
+            let mut told = Vec::new();
+            while !told.contains(&expected) {
+                assert!(Instant::now() < limit, "{what}: {told:?}");
+                told.extend(mailbox.take(Waker::noop()));
+                std::thread::yield_now();
+            }
+        };
+        let changed = |id| Event::Inode {
+            id,
+            change: Change::All,
+            generation: None,
+        };
+        fs::write(folder.path().join("dir/known"), "newer").unwrap();
+        wait_for("a rewrite", changed(known));
+        fs::write(folder.path().join("dir/another"), "new").unwrap();
+        wait_for("a new entry", Event::Directory { id: directory });
+        fs::rename(folder.path().join("dir/known"), folder.path().join("moved")).unwrap();
+        wait_for("a move", Event::Directory { id: source.root() });
+        fs::remove_file(folder.path().join("moved")).unwrap();
+        wait_for("a removal", changed(known));
+        drop(thread);
+    }
+}
