@@ -72,6 +72,7 @@ for _ in 1 2; do
 done
 echo '== getattr beside eight connections that read 1 MiB blocks and one that waits for a lock'
 bench --op getattr --background 8 --hold-lock
-echo '== idle connections'
+echo '== many connections'
+bench --op getattr --connections 2000
 bench --op getattr --idle 1000
 bench --op getattr --idle 2000
