@@ -14,6 +14,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The delay stops growing after so many failures.
 const MOST_PAUSES: u32 = 20;
 
+/// Addresses told apart. Further ones count together: somebody who has that many is one guesser.
+const MOST_ADDRESSES: usize = 1024;
+
 /// Wrong tokens by the address they came from.
 ///
 /// The answer to a wrong token is delayed, longer each time the address tries: guessing gets slow, and a mistyped
@@ -31,8 +34,9 @@ impl WrongTokens {
     pub(crate) fn pause(&self, address: Option<IpAddr>, now: Instant) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.retain(|_, failures| now.duration_since(failures.last) < FORGIVEN);
+        let crowded = failures.len() >= MOST_ADDRESSES && !failures.contains_key(&address);
         let failures = failures
-            .entry(address)
+            .entry(if crowded { None } else { address })
             .or_insert(Failures { count: 0, last: now });
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
@@ -43,6 +47,19 @@ impl WrongTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn very_many_addresses_count_as_one() {
+        let tokens = WrongTokens::default();
+        let now = Instant::now();
+        let from = |number: u32| tokens.pause(Some(std::net::Ipv4Addr::from(number).into()), now);
+        for number in 0..10_000 {
+            from(number);
+        }
+        assert!(tokens.0.lock().unwrap().len() <= MOST_ADDRESSES + 1);
+        assert_eq!(from(20_000), PAUSE * MOST_PAUSES);
+        assert_eq!(from(1), PAUSE * 2);
+    }
 
     #[test]
     fn guessing_gets_slow_and_is_forgiven() {
