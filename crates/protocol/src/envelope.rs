@@ -45,6 +45,9 @@ pub enum EnvelopeError {
     /// Nested beyond [`MAX_JSON_DEPTH`](crate::limits::MAX_JSON_DEPTH).
     #[error("JSON nested deeper than 256 levels")]
     TooDeep,
+    /// More values than [`MAX_JSON_VALUES`](crate::limits::MAX_JSON_VALUES).
+    #[error("JSON of more than 65536 values")]
+    TooManyValues,
     /// JSON, but no object.
     #[error("InvalidEnvelope")]
     NotAnObject,
@@ -72,6 +75,7 @@ impl From<JsonError> for EnvelopeError {
             JsonError::UnexpectedEnd => Self::UnexpectedEnd,
             JsonError::DuplicateMember => Self::DuplicateField,
             JsonError::TooDeep => Self::TooDeep,
+            JsonError::TooManyValues => Self::TooManyValues,
         }
     }
 }

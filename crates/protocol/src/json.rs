@@ -4,12 +4,13 @@
 //! member name anywhere and a nesting beyond [`MAX_JSON_DEPTH`] are errors of their own.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use crate::limits::{MAX_JSON_DEPTH, MAX_WIRE_INTEGER};
+use crate::limits::{MAX_JSON_DEPTH, MAX_JSON_VALUES, MAX_WIRE_INTEGER};
 
 /// A JSON value that borrows from its text.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,20 +38,25 @@ pub(crate) enum JsonError {
     UnexpectedEnd,
     DuplicateMember,
     TooDeep,
+    TooManyValues,
 }
 
 // What the visitor says through `serde_json::Error`, the only channel there is.
 const DUPLICATE: &str = "repeated member";
 const TOO_DEEP: &str = "nested too deep";
+const TOO_MANY: &str = "too many values";
 
 impl<'a> Json<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Self, JsonError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         // The seed counts levels itself; the library's fixed limit of 128 is below what peers send.
         deserializer.disable_recursion_limit();
-        let value = Level(MAX_JSON_DEPTH)
-            .deserialize(&mut deserializer)
-            .map_err(|e| classify(&e))?;
+        let value = Level {
+            depth: MAX_JSON_DEPTH,
+            values: &Cell::new(MAX_JSON_VALUES),
+        }
+        .deserialize(&mut deserializer)
+        .map_err(|e| classify(&e))?;
         deserializer.end().map_err(|e| classify(&e))?;
         Ok(value)
     }
@@ -104,6 +110,8 @@ fn classify(error: &serde_json::Error) -> JsonError {
                 JsonError::DuplicateMember
             } else if message.starts_with(TOO_DEEP) {
                 JsonError::TooDeep
+            } else if message.starts_with(TOO_MANY) {
+                JsonError::TooManyValues
             } else {
                 JsonError::Syntax
             }
@@ -112,25 +120,31 @@ fn classify(error: &serde_json::Error) -> JsonError {
     }
 }
 
-/// Deserialises one value with this many levels left below it.
+/// Deserialises one value with this many levels left below it, and this many values left in the text.
 #[derive(Clone, Copy)]
-struct Level(u32);
+struct Level<'c> {
+    depth: u32,
+    values: &'c Cell<u32>,
+}
 
-impl Level {
+impl Level<'_> {
     fn down<E: serde::de::Error>(self) -> Result<Self, E> {
-        self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom(TOO_DEEP))
+        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom(TOO_DEEP))?;
+        Ok(Self { depth, ..self })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Level {
+impl<'de> DeserializeSeed<'de> for Level<'_> {
     type Value = Json<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
+        let left = self.values.get().checked_sub(1);
+        self.values.set(left.ok_or_else(|| D::Error::custom(TOO_MANY))?);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Level {
+impl<'de> Visitor<'de> for Level<'_> {
     type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -258,6 +272,21 @@ mod tests {
         assert_eq!(Json::parse(&nested(257)), Err(JsonError::TooDeep));
         assert_eq!(Json::parse(&"[".repeat(4_000_000)), Err(JsonError::TooDeep));
         assert_eq!(Json::parse(&r#"{"a":"#.repeat(500_000)), Err(JsonError::TooDeep));
+    }
+
+    #[test]
+    fn a_text_of_very_many_values_is_refused_before_it_is_all_read() {
+        let zeros = |count: usize| format!("[{}0]", "0,".repeat(count - 1));
+        assert!(Json::parse(&zeros(MAX_JSON_VALUES as usize - 1)).is_ok());
+        assert_eq!(
+            Json::parse(&zeros(MAX_JSON_VALUES as usize)),
+            Err(JsonError::TooManyValues)
+        );
+        assert_eq!(Json::parse(&"[[],".repeat(1_000_000)), Err(JsonError::TooDeep));
+        assert_eq!(
+            Json::parse(&format!("[{}", "{},".repeat(1_000_000))),
+            Err(JsonError::TooManyValues)
+        );
     }
 
     #[test]

@@ -27,5 +27,9 @@ pub const DEFAULT_READ: u32 = 64 * 1024;
 /// exchange nests 200 levels.
 pub const MAX_JSON_DEPTH: u32 = 256;
 
+/// Most values in one JSON text. A message has a few dozen; a frame full of `[0,0,…]` would become many times its
+/// size in memory, and hold up the thread that reads it.
+pub const MAX_JSON_VALUES: u32 = 65_536;
+
 /// Largest integer a peer can read: the original clients parse into signed 64 bits (section 3.1).
 pub const MAX_WIRE_INTEGER: u64 = i64::MAX as u64;
