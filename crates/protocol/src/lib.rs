@@ -4,12 +4,19 @@
 //! [`Envelope`], the envelope a [`fs::Request`]; a [`fs::Reply`], an error or an [`fs::Event`] becomes text.
 //! Both ends use this crate, so a message is described once.
 //!
+//! JSON of which more must be known than its values is read by [`strict`] and written by [`canonical`].
+//!
 //! The contract is `docs/protocol-fs.md`; section numbers in the documentation of this crate refer to it.
+#![forbid(unsafe_code)]
 
+pub mod canonical;
+pub mod control;
 pub mod fs;
 pub mod limits;
+pub mod strict;
 
 mod base64;
+mod dialect;
 mod envelope;
 mod errno;
 mod ids;
@@ -18,9 +25,10 @@ mod name;
 mod secret;
 
 pub use base64::{Base64Error, Base64Text};
+pub use dialect::Dialect;
 pub use envelope::{Envelope, EnvelopeError, MessageKind};
 pub use errno::Errno;
 pub use ids::{HandleId, InodeId, Tag};
 pub use json::Json;
-pub use name::{EntryName, InvalidName};
+pub use name::{EntryName, InvalidIdentifier, InvalidName, ServiceId, is_identifier};
 pub use secret::Secret;

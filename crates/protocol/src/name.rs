@@ -52,6 +52,61 @@ impl fmt::Debug for EntryName {
     }
 }
 
+/// The id of a namespace service: an [identifier](is_identifier) of at most [`ServiceId::MAX`] bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId(Box<str>);
+
+/// A string that is no identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 128 of the characters A-Z a-z 0-9 . _ -")]
+pub struct InvalidIdentifier;
+
+/// Whether a text is an identifier: at least one of `A-Z a-z 0-9 . _ -`, and nothing else (`services.md`,
+/// section 2).
+pub fn is_identifier(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+impl ServiceId {
+    /// Most bytes of an id.
+    pub const MAX: usize = 128;
+
+    /// Checks and wraps an id.
+    pub fn new(id: &str) -> Result<Self, InvalidIdentifier> {
+        if is_identifier(id) && id.len() <= Self::MAX {
+            Ok(Self(id.into()))
+        } else {
+            Err(InvalidIdentifier)
+        }
+    }
+
+    /// The id as text. It needs no escaping in JSON.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for ServiceId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +129,17 @@ mod tests {
             "trailing.",
         ] {
             assert_eq!(EntryName::new(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn ids_are_plain_ascii() {
+        let longest = "a".repeat(ServiceId::MAX);
+        for good in ["echo-main", "..", "A.b_9-", "-", &longest] {
+            assert_eq!(ServiceId::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "a/b", "a b", "a:b", "é", "a\n", &(longest.clone() + "a")] {
+            assert_eq!(ServiceId::new(bad), Err(InvalidIdentifier), "{bad:?}");
         }
     }
 }

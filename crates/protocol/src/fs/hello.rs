@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::write::JsonWriter;
 use crate::json::Json;
+use crate::limits::{MAX_READ, MAX_WRITE};
 use crate::secret::Secret;
 
 /// The only value of `protocol` there is.
@@ -92,7 +93,7 @@ impl Hello {
 }
 
 /// What all exports of a node can do together (section 4). Clients use the per-export flags.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeCaps {
     /// Symbolic links can be made.
     pub symlink: bool,
@@ -115,6 +116,10 @@ pub struct HelloReply {
     pub ver: Cow<'static, str>,
     /// The logical AND over its exports.
     pub caps: NodeCaps,
+    /// Most bytes to read at a time.
+    pub max_read: u32,
+    /// Most bytes to write at a time.
+    pub max_write: u32,
 }
 
 impl HelloReply {
@@ -122,7 +127,16 @@ impl HelloReply {
         #[derive(Deserialize)]
         struct Wire {
             node: Node,
-            caps: NodeCaps,
+            caps: Caps,
+        }
+        #[derive(Deserialize)]
+        struct Caps {
+            symlink: bool,
+            xattr: bool,
+            locks: bool,
+            case_sensitive: bool,
+            max_read: Option<u64>,
+            max_write: Option<u64>,
         }
         #[derive(Deserialize)]
         struct Node {
@@ -135,7 +149,14 @@ impl HelloReply {
             name: node.name.into(),
             os: node.os.into(),
             ver: node.ver.into(),
-            caps,
+            caps: NodeCaps {
+                symlink: caps.symlink,
+                xattr: caps.xattr,
+                locks: caps.locks,
+                case_sensitive: caps.case_sensitive,
+            },
+            max_read: within(caps.max_read, MAX_READ),
+            max_write: within(caps.max_write, MAX_WRITE as u32),
         })
     }
 
@@ -157,9 +178,15 @@ impl HelloReply {
             .raw(r#","locks":"#)
             .bool(self.caps.locks);
         w.raw(r#","case_sensitive":"#).bool(self.caps.case_sensitive);
-        w.raw(r#","max_read":"#).int(crate::limits::MAX_READ);
-        w.raw(r#","max_write":"#).int(crate::limits::MAX_WRITE).raw("}}");
+        w.raw(r#","max_read":"#).int(self.max_read);
+        w.raw(r#","max_write":"#).int(self.max_write).raw("}}");
     }
+}
+
+/// What a peer announced, up to what this protocol allows; all of that if it announced nothing of use.
+fn within(announced: Option<u64>, most: u32) -> u32 {
+    let announced = announced.filter(|&bytes| bytes > 0).unwrap_or(most.into());
+    u32::try_from(announced).unwrap_or(most).min(most)
 }
 
 #[cfg(test)]

@@ -141,27 +141,35 @@ pub struct ListingEncoder {
     count: u64,
     cookie: u64,
     max: u64,
+    byte_budget: usize,
 }
 
 impl ListingEncoder {
     /// A page that begins at `cookie` and takes at most `max` entries, cut to
     /// [`MAX_PAGE_ENTRIES`] and to [`PAGE_BYTE_BUDGET`] bytes.
     pub fn new(cookie: u64, max: u32) -> Self {
+        Self::within(cookie, max, PAGE_BYTE_BUDGET)
+    }
+
+    /// The same in fewer bytes, for a peer that takes smaller frames.
+    pub fn within(cookie: u64, max: u32, byte_budget: usize) -> Self {
         let max = max.min(MAX_PAGE_ENTRIES);
+        let byte_budget = byte_budget.min(PAGE_BYTE_BUDGET);
         // Room for short names, in one piece: growing step by step leaves the allocator with pieces it keeps. What is
         // not used is never touched, and so costs no memory.
-        let room = (max as usize * USUAL_ENTRY).min(PAGE_BYTE_BUDGET);
+        let room = (max as usize * USUAL_ENTRY).min(byte_budget);
         Self {
             entries: Vec::with_capacity(room),
             count: 0,
             cookie,
             max: u64::from(max),
+            byte_budget,
         }
     }
 
     /// Whether no further entry fits.
     pub fn is_full(&self) -> bool {
-        self.count >= self.max || self.entries.len() >= PAGE_BYTE_BUDGET
+        self.count >= self.max || self.entries.len() >= self.byte_budget
     }
 
     /// Adds an entry. The caller asks [`is_full`](Self::is_full) first.
