@@ -41,9 +41,23 @@ impl Backoff {
         let factor = 1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
         self.attempts = self.attempts.saturating_add(1);
         let whole = self.base.saturating_mul(factor).min(self.max);
-        // 53 random bits are what a double holds exactly: a fraction in [0, 1).
-        let fraction = (self.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        whole / 2 + (whole / 2).mul_f64(fraction)
+        whole / 2 + (whole / 2).mul_f64(self.fraction())
+    }
+
+    /// The longest delay, with the same jitter: before the next attempt at something that hardly gets better by
+    /// itself.
+    pub fn longest(&mut self) -> Duration {
+        self.max / 2 + (self.max / 2).mul_f64(self.fraction())
+    }
+
+    /// A regular interval spread by a tenth to either side, so that those who started together part.
+    pub fn spread(&mut self, interval: Duration) -> Duration {
+        interval.mul_f64(0.9 + 0.2 * self.fraction())
+    }
+
+    /// 53 random bits are what a double holds exactly: a fraction in [0, 1).
+    fn fraction(&mut self) -> f64 {
+        (self.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Starts over: the last attempt worked.
@@ -76,6 +90,9 @@ mod tests {
                 );
             }
             assert_eq!(backoff.attempts(), 80);
+            assert!((max / 2..=max).contains(&backoff.longest()), "round {round}");
+            let spread = backoff.spread(base);
+            assert!((base * 9 / 10..=base * 11 / 10).contains(&spread), "{spread:?}");
             backoff.reset();
         }
     }

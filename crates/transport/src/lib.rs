@@ -13,6 +13,7 @@
 //!
 //! Servers go `TcpListener` → [`Link::tcp`] → [`Upgrade::accept`] → look at the path → [`Upgrade::complete`].
 //! Clients call [`dial`]. Tests use [`WebSocket::memory_pair`].
+#![forbid(unsafe_code)]
 
 mod backoff;
 mod client;
@@ -32,6 +33,6 @@ pub use client::{Authorization, AuthorizationError, DialError, DialOptions, dial
 pub use decode::{Decoded, Decoder, FrameError, Message};
 pub use frame::{Frame, MAX_PAYLOAD, Masking};
 pub use link::Link;
-pub use server::{Upgrade, UpgradeError, UpgradeLimits};
+pub use server::{Asked, PageRequest, Upgrade, UpgradeError, UpgradeLimits};
 pub use socket::{SocketError, WebSocket};
 pub use url::{WsUrl, WsUrlError};

@@ -91,9 +91,57 @@ pub struct Upgrade {
 /// What matters of a request head.
 struct Request {
     path: String,
+    host: Option<String>,
     authorization: Option<String>,
-    /// The answer to the client's key.
-    accept: String,
+    /// The answer to the client's key; nothing if it asks for no WebSocket.
+    accept: Option<String>,
+}
+
+/// What a peer asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// A WebSocket.
+    WebSocket(Upgrade),
+    /// An ordinary HTTP answer.
+    Page(PageRequest),
+}
+
+/// A `GET` request that asks for no WebSocket and waits for its answer.
+#[derive(Debug)]
+pub struct PageRequest {
+    link: Link,
+    path: String,
+    authorization: Option<String>,
+}
+
+impl PageRequest {
+    /// The request target as sent: path and query, not decoded.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The value of the `Authorization` header, scheme included.
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+
+    /// Answers with this status and text, and hangs up.
+    pub async fn answer(self, status: u16, content_type: &str, text: &str) -> io::Result<()> {
+        respond(self.link, status, "", content_type, text).await
+    }
+
+    /// Says that a WebSocket is wanted here, and hangs up.
+    pub async fn demand_upgrade(self) -> io::Result<()> {
+        let error = UpgradeError::NotWebSocket;
+        respond(
+            self.link,
+            426,
+            "Upgrade: websocket\r\n",
+            PLAIN,
+            &format!("{error}\n"),
+        )
+        .await
+    }
 }
 
 impl Upgrade {
@@ -101,18 +149,35 @@ impl Upgrade {
     ///
     /// A request that does not is answered here, and the call lasts up to a second longer so that the answer arrives.
     /// Not cancel safe: a cancelled call drops the connection.
-    pub async fn accept(mut link: Link, limits: &UpgradeLimits) -> Result<Self, UpgradeError> {
+    pub async fn accept(link: Link, limits: &UpgradeLimits) -> Result<Self, UpgradeError> {
+        match Self::accept_any(link, limits).await? {
+            Asked::WebSocket(upgrade) => Ok(upgrade),
+            Asked::Page(page) => {
+                // The request has failed already; whether the peer could be told changes nothing.
+                let _ = page.demand_upgrade().await;
+                Err(UpgradeError::NotWebSocket)
+            }
+        }
+    }
+
+    /// The same for a listener that answers ordinary requests as well.
+    pub async fn accept_any(mut link: Link, limits: &UpgradeLimits) -> Result<Asked, UpgradeError> {
         let mut received = BytesMut::new();
         match read_request(&mut link, &mut received, limits).await {
-            Ok(request) => Ok(Self {
+            Ok(request) if request.accept.is_none() => Ok(Asked::Page(PageRequest {
+                link,
+                path: request.path,
+                authorization: request.authorization,
+            })),
+            Ok(request) => Ok(Asked::WebSocket(Self {
                 link,
                 request,
                 received,
-            }),
+            })),
             Err(error) => {
                 if let Some((status, headers)) = error.answer() {
-                    // The request has failed already; whether the peer could be told changes nothing.
-                    let _ = respond(link, status, headers, &error.to_string()).await;
+                    // As above.
+                    let _ = respond(link, status, headers, PLAIN, &format!("{error}\n")).await;
                 }
                 Err(error)
             }
@@ -122,6 +187,11 @@ impl Upgrade {
     /// The request target as sent: path and query, not decoded.
     pub fn path(&self) -> &str {
         &self.request.path
+    }
+
+    /// The value of the `Host` header: what the peer calls this machine.
+    pub fn host(&self) -> Option<&str> {
+        self.request.host.as_deref()
     }
 
     /// The value of the `Authorization` header, scheme included. Bytes that are not UTF-8 show as replacements, so
@@ -140,7 +210,7 @@ impl Upgrade {
         let response = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n\r\n",
-            self.request.accept
+            self.request.accept.as_deref().unwrap_or_default()
         );
         self.link.write_all(response.as_bytes()).await?;
         Ok(WebSocket::server(self.link, self.received))
@@ -148,7 +218,7 @@ impl Upgrade {
 
     /// Answers with another HTTP status (400 to 599) and a line of text, and hangs up.
     pub async fn refuse(self, status: u16, text: &str) -> io::Result<()> {
-        respond(self.link, status, "", text).await
+        respond(self.link, status, "", PLAIN, &format!("{text}\n")).await
     }
 }
 
@@ -183,7 +253,7 @@ async fn read_request(
     })
 }
 
-/// Decides whether a complete head asks for a WebSocket.
+/// Decides what a complete head asks for.
 fn judge(head: &[u8]) -> Result<Request, UpgradeError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -197,25 +267,39 @@ fn judge(head: &[u8]) -> Result<Request, UpgradeError> {
         .filter(|header| header.name.eq_ignore_ascii_case("Upgrade"))
         .flat_map(|header| header.value.split(|&byte| byte == b','))
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"websocket"));
-    if !wants_websocket {
-        return Err(UpgradeError::NotWebSocket);
-    }
-    let key = head::header(request.headers, "Sec-WebSocket-Key").ok_or(UpgradeError::NoKey)?;
-    let authorization = head::header(request.headers, "Authorization");
+    let accept = if wants_websocket {
+        let key = head::header(request.headers, "Sec-WebSocket-Key").ok_or(UpgradeError::NoKey)?;
+        Some(head::accept_for(key))
+    } else {
+        None
+    };
+    let text = |name| {
+        let value = head::header(request.headers, name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    };
     Ok(Request {
         path: request.path.unwrap_or_default().to_owned(),
-        authorization: authorization.map(|value| String::from_utf8_lossy(value).into_owned()),
-        accept: head::accept_for(key),
+        host: text("Host"),
+        authorization: text("Authorization"),
+        accept,
     })
 }
 
-/// Sends a complete plain-text response and hangs up.
-async fn respond(mut link: Link, status: u16, headers: &str, text: &str) -> io::Result<()> {
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Sends a complete response and hangs up.
+async fn respond(
+    mut link: Link,
+    status: u16,
+    headers: &str,
+    content_type: &str,
+    text: &str,
+) -> io::Result<()> {
     let response = format!(
-        "HTTP/1.1 {status} {reason}\r\n{headers}Connection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\n\r\n{text}\n",
+        "HTTP/1.1 {status} {reason}\r\n{headers}Connection: close\r\nContent-Type: {content_type}\r\n\
+         Content-Length: {length}\r\n\r\n{text}",
         reason = reason(status),
-        length = text.len() + 1,
+        length = text.len(),
     );
     link.write_all(response.as_bytes()).await?;
     link.linger().await
@@ -223,6 +307,7 @@ async fn respond(mut link: Link, status: u16, headers: &str, text: &str) -> io::
 
 const fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use spiderweb_transport::{
-    Authorization, DialError, DialOptions, Frame, Link, Masking, Message, Upgrade, UpgradeError,
+    Asked, Authorization, DialError, DialOptions, Frame, Link, Masking, Message, Upgrade, UpgradeError,
     UpgradeLimits, WebSocket, WsUrl, dial, upgrade_over,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -420,4 +420,49 @@ async fn a_port_nobody_listens_on_is_named() {
         .unwrap_err()
         .to_string();
     assert_eq!(error, format!("cannot connect to {address}"));
+}
+
+#[tokio::test]
+async fn a_listener_that_wants_to_answers_ordinary_requests_and_knows_what_it_is_called() {
+    let asked = async |request: &str, answers: bool| {
+        let (mut peer, link) = pipe();
+        peer.write_all(request.as_bytes()).await.unwrap();
+        let seen = match Upgrade::accept_any(link, &UpgradeLimits::default())
+            .await
+            .unwrap()
+        {
+            Asked::WebSocket(upgrade) => format!("{:?} {}", upgrade.host(), upgrade.path()),
+            Asked::Page(page) => {
+                let seen = format!("{:?} {}", page.authorization(), page.path());
+                let answer = tokio::spawn(async move {
+                    if answers {
+                        page.answer(200, "application/json", "{}").await
+                    } else {
+                        page.demand_upgrade().await
+                    }
+                });
+                let mut response = String::new();
+                peer.read_to_string(&mut response).await.unwrap();
+                drop(peer);
+                answer.await.unwrap().unwrap();
+                return (seen, response);
+            }
+        };
+        (seen, String::new())
+    };
+    let page = "GET /metrics?x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t\r\n\r\n";
+    let (seen, response) = asked(page, true).await;
+    assert_eq!(seen, "Some(\"Bearer t\") /metrics?x");
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    assert!(
+        response.contains("Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"),
+        "{response}"
+    );
+    let (_, response) = asked(page, false).await;
+    assert!(
+        response.starts_with("HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\n"),
+        "{response}"
+    );
+    let upgrade = format!("GET / HTTP/1.1\r\nhost: hub:18790\r\nUpgrade: websocket\r\n{KEY}\r\n");
+    assert_eq!(asked(&upgrade, true).await.0, "Some(\"hub:18790\") /");
 }
