@@ -106,6 +106,33 @@ pub enum FsError {
     /// The operation would have to wait and was asked not to. Never reaches a peer.
     #[error("the operation would have to wait")]
     NotNow,
+    /// A service that is disabled.
+    #[error("service invoke denied")]
+    InvokeDenied,
+    /// A service that pauses after a failure.
+    #[error("service invoke cooling down")]
+    CoolingDown,
+    /// A payload or configuration that is no acceptable JSON object.
+    #[error("service invoke payload invalid")]
+    InvalidPayload,
+    /// A payload that ends in the middle of an object: the rest may still come.
+    #[error("service invoke payload invalid")]
+    IncompletePayload,
+    /// A driver that could not be run, under the original's name for the reason.
+    #[error("{0}")]
+    Driver(String),
+    /// More invokes wait for a service than it may keep waiting.
+    #[error("service is busy: too many invokes wait already")]
+    QueueFull,
+    /// An invoke to be cancelled that neither runs nor waits.
+    #[error("no such invoke")]
+    NoSuchInvoke,
+    /// One of the files by which a service is controlled was to be removed or moved.
+    #[error("control files cannot be removed or renamed")]
+    ControlFile,
+    /// The node stops before the request could be carried out.
+    #[error("the node is stopping")]
+    Stopping,
     /// A real failure of the disk or the machine.
     #[error("input/output error: {0}")]
     Io(#[source] io::Error),
@@ -116,7 +143,7 @@ impl FsError {
     /// them for an operation that clients repeat (section 14.3).
     pub fn errno(&self) -> Errno {
         match self {
-            Self::NotFound => Errno::ENOENT,
+            Self::NotFound | Self::NoSuchInvoke => Errno::ENOENT,
             Self::AccessDenied => Errno::EACCES,
             Self::Exists => Errno::EEXIST,
             Self::CrossExport | Self::CrossDevice => Errno::EXDEV,
@@ -126,7 +153,10 @@ impl FsError {
             | Self::NameTooLong
             | Self::InvalidBase64
             | Self::WriteTooLarge
-            | Self::InvalidLockKind => Errno::EINVAL,
+            | Self::InvalidLockKind
+            | Self::InvalidPayload
+            | Self::IncompletePayload => Errno::EINVAL,
+            Self::InvokeDenied | Self::ControlFile => Errno::EPERM,
             Self::NoSpace => Errno::ENOSPC,
             Self::ExportReadOnly | Self::ReadOnly => Errno::EROFS,
             Self::Range => Errno::ERANGE,
@@ -137,12 +167,12 @@ impl FsError {
             Self::FileTooLarge => Errno::EFBIG,
             Self::ValueTooLarge => Errno::E2BIG,
             Self::NotAFile => Errno::ENXIO,
-            Self::Busy => Errno::EBUSY,
+            Self::Busy | Self::QueueFull => Errno::EBUSY,
             Self::ProgramRunning => Errno::ETXTBSY,
             Self::TooManyOpen => Errno::EMFILE,
             Self::UnknownHandle | Self::NotReadable | Self::NotWritable => Errno::EBADF,
-            Self::WouldBlock | Self::NotNow => Errno::EAGAIN,
-            Self::Io(_) => Errno::EIO,
+            Self::WouldBlock | Self::NotNow | Self::CoolingDown => Errno::EAGAIN,
+            Self::Io(_) | Self::Driver(_) | Self::Stopping => Errno::EIO,
         }
     }
 }

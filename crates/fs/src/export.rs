@@ -9,6 +9,7 @@ use spiderweb_protocol::fs::{Export as Announced, NodeCaps};
 use crate::{FsError, Source};
 
 /// A named tree with an access mode.
+#[derive(Clone)]
 pub struct Export {
     name: String,
     description: String,
@@ -58,9 +59,13 @@ impl Export {
     }
 }
 
-/// All exports of a node, in the order of its configuration. Never changes once it is built.
+/// All exports of a node, in the order of its configuration.
+///
+/// A table never changes. A node whose exports do replaces it by another, in which every export keeps its place for
+/// as long as it exists: ids carry the place, so they keep their meaning (`services.md`, section 19, no 18).
 pub struct ExportTable {
-    exports: Vec<Export>,
+    /// A place whose export is gone stays empty, unless its own export returns.
+    places: Vec<Option<Export>>,
     announced: Arc<[Announced]>,
     caps: NodeCaps,
 }
@@ -76,13 +81,18 @@ pub enum TableError {
 impl ExportTable {
     /// Builds the table; names must be unique.
     pub fn new(exports: Vec<Export>) -> Result<Self, TableError> {
+        Self::of_places(exports.into_iter().map(Some).collect())
+    }
+
+    /// Builds the table from places, some of which may be empty; names must be unique.
+    pub fn of_places(places: Vec<Option<Export>>) -> Result<Self, TableError> {
         let mut names = HashSet::new();
-        if let Some(twice) = exports.iter().find(|export| !names.insert(export.name.as_str())) {
+        let mut exports = places.iter().flatten();
+        if let Some(twice) = exports.find(|export| !names.insert(export.name.as_str())) {
             return Err(TableError::DuplicateName(twice.name.clone()));
         }
-        let announced = exports.iter().map(announce).collect();
-        let all =
-            |has: fn(&Announced) -> bool| -> bool { exports.iter().map(announce).all(|export| has(&export)) };
+        let announced: Arc<[Announced]> = places.iter().flatten().map(announce).collect();
+        let all = |has: fn(&Announced) -> bool| announced.iter().all(has);
         let caps = NodeCaps {
             symlink: all(|export| export.caps.symlink),
             xattr: all(|export| export.caps.xattr),
@@ -90,7 +100,7 @@ impl ExportTable {
             case_sensitive: all(|export| export.caps.case_sensitive),
         };
         Ok(Self {
-            exports,
+            places,
             announced,
             caps,
         })
@@ -99,13 +109,18 @@ impl ExportTable {
     /// The export an id belongs to.
     pub fn of(&self, id: InodeId) -> Result<&Export, FsError> {
         id.export_index()
-            .and_then(|index| self.exports.get(index))
+            .and_then(|index| self.places.get(index)?.as_ref())
             .ok_or(FsError::NotFound)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Export> {
-        self.exports.iter()
+        self.places.iter().flatten()
+    }
+
+    /// Their places, empty ones included.
+    pub fn places(&self) -> &[Option<Export>] {
+        &self.places
     }
 
     /// What `exports` answers.
@@ -120,14 +135,13 @@ impl ExportTable {
 }
 
 fn announce(export: &Export) -> Announced {
-    let kind = export.source.kind().wire();
     Announced {
         name: export.name.clone(),
         root: export.source.root().get(),
         ro: export.read_only,
         desc: export.description.clone(),
-        source_kind: kind.to_owned(),
-        source_id: format!("{kind}:{}", export.name),
+        source_kind: export.source.kind().wire().to_owned(),
+        source_id: export.source.source_id(&export.name),
         caps: export.source.caps(),
     }
 }

@@ -18,6 +18,9 @@ use crate::{FsError, OpenFile};
 /// How long a handle waits for its client to come back, from the end of its session or a later use on.
 pub const GRACE: Duration = Duration::from_secs(120);
 
+/// How long a handle of a shared session may go unused before its client is taken to have left without closing it.
+pub const LONGEST_IDLE: Duration = Duration::from_secs(60 * 60);
+
 /// Numbers a session for as long as the process runs. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SessionId(pub u64);
@@ -111,8 +114,16 @@ struct Slot {
 struct Slots {
     by_id: HashMap<u64, Slot>,
     /// Handles of each session that is not over.
-    per_session: HashMap<SessionId, usize>,
+    per_session: HashMap<SessionId, Share>,
     sessions: u64,
+}
+
+/// What one session has of the table.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    count: usize,
+    /// Many clients, who cannot be told apart, use the session: those that leave cannot close what they had open.
+    is_shared: bool,
 }
 
 /// Every open handle of a node.
@@ -150,7 +161,17 @@ impl HandleTable {
         let mut slots = self.slots();
         slots.sessions += 1;
         let session = SessionId(slots.sessions);
-        slots.per_session.insert(session, 0);
+        slots.per_session.insert(session, Share::default());
+        session
+    }
+
+    /// Begins a session that many clients share. What they leave open is closed when the session's share is used
+    /// up, the longest unused first, and after [`LONGEST_IDLE`].
+    pub fn begin_shared_session(&self) -> SessionId {
+        let session = self.begin_session();
+        if let Some(share) = self.slots().per_session.get_mut(&session) {
+            share.is_shared = true;
+        }
         session
     }
 
@@ -158,9 +179,10 @@ impl HandleTable {
     pub fn check_room(&self, session: SessionId) -> Result<(), FsError> {
         let slots = self.slots();
         let own = slots.per_session.get(&session).copied().unwrap_or_default();
+        let is_used_up = own.count >= self.per_session && !own.is_shared;
         let full =
             slots.by_id.len() >= self.capacity && slots.by_id.values().all(|slot| slot.owner.is_some());
-        if own >= self.per_session || full {
+        if is_used_up || full && !own.is_shared {
             Err(FsError::TooManyOpen)
         } else {
             Ok(())
@@ -182,19 +204,15 @@ impl HandleTable {
         now: Instant,
     ) -> Result<HandleId, HandleError> {
         let mut slots = self.slots();
-        let own = slots.per_session.get(&owner).copied();
-        if own.is_some_and(|count| count >= self.per_session) {
-            return Err(FsError::TooManyOpen);
-        }
+        let own = slots.per_session.get(&owner).copied().unwrap_or_default();
         let mut evicted = None;
-        if slots.by_id.len() >= self.capacity {
-            let oldest = slots
-                .by_id
-                .iter()
-                .filter(|(_, slot)| slot.owner.is_none())
-                .min_by_key(|(_, slot)| slot.handle.last_used.load(Ordering::Relaxed))
-                .map(|(id, _)| *id);
-            evicted = slots.by_id.remove(&oldest.ok_or(FsError::TooManyOpen)?);
+        if own.count >= self.per_session {
+            let oldest = own.is_shared.then(|| slots.oldest(Some(owner))).flatten();
+            evicted = slots.take_out(oldest.ok_or(FsError::TooManyOpen)?);
+        } else if slots.by_id.len() >= self.capacity {
+            let of_nobody = slots.oldest(None);
+            let oldest = of_nobody.or_else(|| own.is_shared.then(|| slots.oldest(Some(owner))).flatten());
+            evicted = slots.take_out(oldest.ok_or(FsError::TooManyOpen)?);
         }
         let id = loop {
             let number = random_number()?;
@@ -292,7 +310,11 @@ impl HandleTable {
     pub fn end_session(&self, session: SessionId, now: Instant) {
         let now = self.millis(now);
         let mut slots = self.slots();
-        if slots.per_session.remove(&session).is_some_and(|count| count > 0) {
+        if slots
+            .per_session
+            .remove(&session)
+            .is_some_and(|share| share.count > 0)
+        {
             for slot in slots
                 .by_id
                 .values_mut()
@@ -306,17 +328,34 @@ impl HandleTable {
 
     /// Takes out the handles nobody came back for. Dropping them may wait for a disk.
     pub fn expire(&self, now: Instant) -> Vec<Arc<OpenHandle>> {
-        let limit = self.millis(now).saturating_sub(self.grace.as_millis() as u64);
-        let mut slots = self.slots();
-        let expired = slots.by_id.extract_if(|_, slot| {
-            slot.owner.is_none() && slot.handle.last_used.load(Ordering::Relaxed) < limit
-        });
-        expired
-            .map(|(_, slot)| {
-                slot.handle.closed.store(true, Ordering::Release);
-                slot.handle
+        let before = |wait: Duration| self.millis(now).saturating_sub(wait.as_millis() as u64);
+        let (limit, idle_limit) = (before(self.grace), before(LONGEST_IDLE));
+        let mut guard = self.slots();
+        let slots = &mut *guard;
+        let per_session = &slots.per_session;
+        let expired: Vec<_> = slots
+            .by_id
+            .extract_if(|_, slot| {
+                let last_used = slot.handle.last_used.load(Ordering::Relaxed);
+                let share = slot.owner.and_then(|owner| per_session.get(&owner));
+                match slot.owner {
+                    None => last_used < limit,
+                    Some(_) => {
+                        share.is_some_and(|share| share.is_shared)
+                            && last_used < idle_limit
+                            && !slot.handle.is_locked()
+                    }
+                }
             })
-            .collect()
+            .collect();
+        for owner in expired.iter().filter_map(|(_, slot)| slot.owner) {
+            slots.release(owner);
+        }
+        let closed = expired.into_iter().map(|(_, slot)| {
+            slot.handle.closed.store(true, Ordering::Release);
+            slot.handle
+        });
+        closed.collect()
     }
 
     /// How many handles are open.
@@ -337,15 +376,33 @@ impl HandleTable {
 impl Slots {
     /// Counts a handle with its session, unless that is over.
     fn adopt(&mut self, session: SessionId) -> Option<SessionId> {
-        let count = self.per_session.get_mut(&session)?;
-        *count += 1;
+        self.per_session.get_mut(&session)?.count += 1;
         Some(session)
     }
 
     fn release(&mut self, session: SessionId) {
-        if let Some(count) = self.per_session.get_mut(&session) {
-            *count = count.saturating_sub(1);
+        if let Some(share) = self.per_session.get_mut(&session) {
+            share.count = share.count.saturating_sub(1);
         }
+    }
+
+    /// The handle of this owner that was not used for longest; one that holds a lock only if all do.
+    fn oldest(&self, owner: Option<SessionId>) -> Option<u64> {
+        let own = self.by_id.iter().filter(|(_, slot)| slot.owner == owner);
+        let oldest = own.min_by_key(|(_, Slot { handle, .. })| {
+            (handle.is_locked(), handle.last_used.load(Ordering::Relaxed))
+        });
+        oldest.map(|(id, _)| *id)
+    }
+
+    /// Takes a handle out in favour of another. The file closes when the value is dropped.
+    fn take_out(&mut self, id: u64) -> Option<Slot> {
+        let slot = self.by_id.remove(&id)?;
+        slot.handle.closed.store(true, Ordering::Release);
+        if let Some(owner) = slot.owner {
+            self.release(owner);
+        }
+        Some(slot)
     }
 }
 
@@ -359,16 +416,16 @@ mod tests {
     use spiderweb_protocol::fs::LockKind;
 
     use super::*;
-    use crate::Patience;
+    use crate::{Aftermath, Chunk, Patience};
 
     struct Nothing;
 
     impl OpenFile for Nothing {
-        fn read(&self, _: u64, _: usize, _: Patience) -> Result<Vec<u8>, FsError> {
-            Ok(Vec::new())
+        fn read(&self, _: u64, _: usize, _: Patience) -> Result<Chunk, FsError> {
+            Err(FsError::NotReadable)
         }
-        fn write(&self, _: u64, _: &[u8]) -> Result<(), FsError> {
-            Ok(())
+        fn write(&self, _: u64, _: &[u8]) -> Result<Aftermath, FsError> {
+            Ok(Aftermath::Nothing)
         }
         fn lock(&self, _: LockKind) -> Result<(), FsError> {
             Ok(())
@@ -422,6 +479,33 @@ mod tests {
         assert!(matches!(open(&table, a, now), Err(FsError::TooManyOpen)));
         let other = open(&table, b, now).unwrap();
         table.close(other).unwrap();
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn what_the_clients_of_a_shared_session_leave_open_is_closed() {
+        let start = Instant::now();
+        let table = HandleTable::new(8, GRACE, start);
+        let hub = table.begin_shared_session();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let locked = open(&table, hub, start).unwrap();
+        table.get(locked, hub, start).unwrap().set_locked(true);
+        let first = open(&table, hub, at(1)).unwrap();
+        let second = open(&table, hub, at(2)).unwrap();
+        assert!(table.check_room(hub).is_ok());
+        assert!(table.get(locked, hub, at(2)).is_ok());
+        assert!(
+            matches!(table.get(first, hub, at(2)), Err(FsError::UnknownHandle)),
+            "the longest unused without a lock goes"
+        );
+        let idle = at(3) + LONGEST_IDLE;
+        let expired: Vec<_> = table.expire(idle).iter().map(|handle| handle.id()).collect();
+        assert_eq!(expired, [second]);
+        assert_eq!(table.len(), 1);
+        // The share is free again.
+        for _ in 0..2 {
+            open(&table, hub, idle).unwrap();
+        }
         assert_eq!(table.len(), 2);
     }
 

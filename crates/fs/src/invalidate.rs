@@ -119,7 +119,7 @@ impl Pending {
 /// The sessions that want to know, and the way to reach them.
 pub struct Invalidations {
     mailboxes: Mutex<Arc<[Arc<Mailbox>]>>,
-    roots: Box<[InodeId]>,
+    roots: Mutex<Arc<[InodeId]>>,
 }
 
 impl Invalidations {
@@ -127,8 +127,13 @@ impl Invalidations {
     pub fn new(roots: impl IntoIterator<Item = InodeId>) -> Self {
         Self {
             mailboxes: Mutex::new(Arc::new([])),
-            roots: roots.into_iter().collect(),
+            roots: Mutex::new(roots.into_iter().collect()),
         }
+    }
+
+    /// The node has other exports from now on.
+    pub fn set_roots(&self, roots: impl IntoIterator<Item = InodeId>) {
+        *self.roots.lock().unwrap_or_else(PoisonError::into_inner) = roots.into_iter().collect();
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, Arc<[Arc<Mailbox>]>> {
@@ -162,8 +167,9 @@ impl Invalidations {
             return;
         }
         let mailboxes = self.mailboxes().clone();
+        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for mailbox in mailboxes.iter().filter(|mailbox| Some(mailbox.session) != cause) {
-            mailbox.add(events, &self.roots);
+            mailbox.add(events, &roots);
         }
     }
 

@@ -201,6 +201,7 @@ impl LocalSource {
         Ok(Opened {
             file: Box::new(file) as Box<dyn OpenFile>,
             attr,
+            truncated: false,
         })
     }
 

@@ -1,9 +1,12 @@
 //! What stands behind an export.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use spiderweb_protocol::fs::{Attr, ExportCaps, ListingEncoder, LockKind, OpenFlags, Statfs, XattrFlags};
 use spiderweb_protocol::{EntryName, InodeId};
 
-use crate::FsError;
+use crate::{Events, FsError};
 
 /// Whether an operation may wait for a disk or another machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +26,8 @@ pub enum SourceKind {
     Posix,
     /// A folder on Windows.
     Windows,
+    /// A namespace service.
+    Namespace,
 }
 
 impl SourceKind {
@@ -32,6 +37,7 @@ impl SourceKind {
             Self::Linux => "linux",
             Self::Posix => "posix",
             Self::Windows => "windows",
+            Self::Namespace => "namespace",
         }
     }
 }
@@ -42,6 +48,44 @@ pub struct Opened {
     pub file: Box<dyn OpenFile>,
     /// Its attributes at that moment.
     pub attr: Attr,
+    /// It was cut to nothing, as the flags asked.
+    pub truncated: bool,
+}
+
+/// Bytes of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The bytes; fewer than asked for only where the file ends.
+    pub bytes: Vec<u8>,
+    /// The file is known to end behind them.
+    pub eof: bool,
+}
+
+/// A future that owns what it needs.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a change came to, for the one who asked and for everybody else.
+#[derive(Debug)]
+pub struct Effect {
+    /// The answer.
+    pub result: Result<(), FsError>,
+    /// What everybody is told, in this order.
+    pub events: Events,
+}
+
+/// What follows from a change of a file's content.
+pub enum Aftermath {
+    /// Nothing but the change itself.
+    Nothing,
+    /// Something that is over. Its events are all there is to tell, those about the change included.
+    Over(Effect),
+    /// Something that goes on: the bytes are stored, and the answer comes with its end.
+    Pending {
+        /// What everybody is told at once.
+        events: Events,
+        /// The end. To be awaited even if nobody wants the answer any more, for what others have to be told.
+        end: BoxFuture<Effect>,
+    },
 }
 
 /// Answers file operations on one tree.
@@ -54,6 +98,11 @@ pub struct Opened {
 pub trait Source: Send + Sync {
     /// What the source is.
     fn kind(&self) -> SourceKind;
+
+    /// What identifies the source of the export `name` to clients (section 5). Constant.
+    fn source_id(&self, name: &str) -> String {
+        format!("{}:{name}", self.kind().wire())
+    }
 
     /// What the source can do. Constant.
     fn caps(&self) -> ExportCaps;
@@ -89,8 +138,8 @@ pub trait Source: Send + Sync {
         flags: OpenFlags,
     ) -> Result<Opened, FsError>;
 
-    /// Cuts or extends a file to `size` bytes.
-    fn truncate(&self, id: InodeId, size: u64) -> Result<(), FsError>;
+    /// Cuts or extends a file to `size` bytes. Its new version, where the source counts them for its events.
+    fn truncate(&self, id: InodeId, size: u64) -> Result<Option<u64>, FsError>;
 
     /// Removes a file or link.
     fn unlink(&self, parent: InodeId, name: &EntryName) -> Result<(), FsError>;
@@ -101,14 +150,15 @@ pub trait Source: Send + Sync {
     /// Removes an empty directory.
     fn rmdir(&self, parent: InodeId, name: &EntryName) -> Result<(), FsError>;
 
-    /// Moves an entry, replacing what a file system lets it replace. The id of what was moved.
+    /// Moves an entry, replacing what a file system lets it replace. The id of what was moved, and what follows
+    /// from its new name.
     fn rename(
         &self,
         old_parent: InodeId,
         old_name: &EntryName,
         new_parent: InodeId,
         new_name: &EntryName,
-    ) -> Result<InodeId, FsError>;
+    ) -> Result<(InodeId, Aftermath), FsError>;
 
     /// Makes a symbolic link that says `target`.
     fn symlink(&self, parent: InodeId, name: &EntryName, target: &str) -> Result<(), FsError>;
@@ -130,11 +180,11 @@ pub trait Source: Send + Sync {
 ///
 /// Dropping it closes it and gives its lock back. Dropping may wait for a disk.
 pub trait OpenFile: Send + Sync {
-    /// Up to `len` bytes from `offset`; fewer only where the file ends.
-    fn read(&self, offset: u64, len: usize, patience: Patience) -> Result<Vec<u8>, FsError>;
+    /// Up to `len` bytes from `offset`.
+    fn read(&self, offset: u64, len: usize, patience: Patience) -> Result<Chunk, FsError>;
 
     /// Writes all of `data` at `offset`.
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), FsError>;
+    fn write(&self, offset: u64, data: &[u8]) -> Result<Aftermath, FsError>;
 
     /// Takes, converts or gives back the whole-file lock; [`FsError::WouldBlock`] when it is held elsewhere.
     fn lock(&self, kind: LockKind) -> Result<(), FsError>;

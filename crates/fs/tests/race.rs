@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const CLIENTS: u64 = 4;
 
+/// Turns of all clients that must have worked for a round to have shown anything.
+const ENOUGH: u64 = 200;
+
 /// What files outside say. Files inside never do.
 const CANARY: &str = "canary: nobody may read this";
 
@@ -220,12 +223,12 @@ impl Client<'_> {
             return Ok(());
         };
         let content = file.read(0, 4096, Patience::Blocking)?;
-        let content = String::from_utf8_lossy(&content);
+        let content = String::from_utf8_lossy(&content.bytes);
         assert!(!content.contains("canary"), "a file outside was read");
         match file.write(0, b"inside, written") {
             // Opened for reading only.
             Err(FsError::Io(_)) => Ok(()),
-            written => written,
+            written => written.map(drop),
         }
     }
 }
@@ -237,6 +240,7 @@ fn race(open: fn(&Path) -> LocalSource) {
     snapshot(&scene.outside, &mut before);
     let (stop, worked) = (AtomicBool::new(false), AtomicU64::new(0));
     let end = Instant::now() + ROUND;
+    let late = end + PATIENCE / 2;
     thread::scope(|scope| {
         for number in 0..SWAPPED.len() {
             let (scene, stop) = (&scene, &stop);
@@ -252,7 +256,10 @@ fn race(open: fn(&Path) -> LocalSource) {
                     worked: &worked,
                 };
                 scope.spawn(move || {
-                    while Instant::now() < end {
+                    // On a busy machine a round takes as long as it takes to show something.
+                    let too_little =
+                        || client.worked.load(Ordering::Relaxed) <= ENOUGH && Instant::now() < late;
+                    while Instant::now() < end || too_little() {
                         if client.turn().is_ok() {
                             client.worked.fetch_add(1, Ordering::Relaxed);
                         }
@@ -271,7 +278,7 @@ fn race(open: fn(&Path) -> LocalSource) {
     snapshot(&scene.outside, &mut after);
     assert_eq!(before, after, "something outside changed");
     assert!(
-        worked.into_inner() > 200,
+        worked.into_inner() > ENOUGH,
         "hardly anything worked, so nothing was shown"
     );
 }

@@ -10,7 +10,7 @@ use spiderweb_protocol::fs::LockKind;
 
 use super::attr::{self, Kind};
 use super::shared::Shared;
-use crate::{FsError, OpenFile, Patience};
+use crate::{Aftermath, Chunk, FsError, OpenFile, Patience};
 
 pub(super) struct LocalFile {
     pub(super) file: OwnedFd,
@@ -22,7 +22,7 @@ pub(super) struct LocalFile {
 }
 
 impl OpenFile for LocalFile {
-    fn read(&self, offset: u64, len: usize, patience: Patience) -> Result<Vec<u8>, FsError> {
+    fn read(&self, offset: u64, len: usize, patience: Patience) -> Result<Chunk, FsError> {
         if self.kind == Kind::Directory {
             return Err(FsError::IsADirectory);
         }
@@ -31,15 +31,21 @@ impl OpenFile for LocalFile {
             .checked_add(len as u64)
             .is_none_or(|end| i64::try_from(end).is_err())
         {
-            return Ok(Vec::new());
+            return Ok(Chunk {
+                bytes: Vec::new(),
+                eof: true,
+            });
         }
-        match patience {
+        let bytes = match patience {
             Patience::Immediate => self.read_cached(offset, len),
             Patience::Blocking => self.read_all(offset, len),
-        }
+        }?;
+        // As the original: a read that ends exactly where the file does has not found out (section 8.7).
+        let eof = bytes.len() < len;
+        Ok(Chunk { bytes, eof })
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), FsError> {
+    fn write(&self, offset: u64, data: &[u8]) -> Result<Aftermath, FsError> {
         if offset
             .checked_add(data.len() as u64)
             .is_none_or(|end| i64::try_from(end).is_err())
@@ -56,7 +62,7 @@ impl OpenFile for LocalFile {
                     Err(errno) => return Err(errno.into()),
                 }
             }
-            Ok(((), attr::stamp(&rustix::fs::fstat(&self.file)?)))
+            Ok((Aftermath::Nothing, attr::stamp(&rustix::fs::fstat(&self.file)?)))
         })
     }
 

@@ -10,7 +10,7 @@ use spiderweb_protocol::{EntryName, InodeId};
 
 use super::attr::{self, Kind};
 use super::{Directory, LONGEST_NAME, LocalSource, root, visible_name, xattr};
-use crate::{FsError, Opened, Patience, Source, SourceKind};
+use crate::{Aftermath, FsError, Opened, Patience, Source, SourceKind};
 
 /// Longest target of a link, in bytes.
 const LONGEST_TARGET: usize = 4095;
@@ -137,7 +137,10 @@ impl Source for LocalSource {
             let stat = rustix::fs::fstat(&file)?;
             Ok((stat, attr::stamp(&stat)))
         })?;
-        self.opened(index, file, &stat, true)
+        Ok(Opened {
+            truncated: true,
+            ..self.opened(index, file, &stat, true)?
+        })
     }
 
     fn create(
@@ -169,11 +172,11 @@ impl Source for LocalSource {
         self.opened(index, file, &stat, true)
     }
 
-    fn truncate(&self, id: InodeId, size: u64) -> Result<(), FsError> {
+    fn truncate(&self, id: InodeId, size: u64) -> Result<Option<u64>, FsError> {
         let (_, file, _) = self.open_object(id, OFlags::WRONLY, Patience::Blocking)?;
         self.shared.change(id.local(), || {
             rustix::fs::ftruncate(&file, size)?;
-            Ok(((), attr::stamp(&rustix::fs::fstat(&file)?)))
+            Ok((None, attr::stamp(&rustix::fs::fstat(&file)?)))
         })
     }
 
@@ -219,7 +222,7 @@ impl Source for LocalSource {
         old_name: &EntryName,
         new_parent: InodeId,
         new_name: &EntryName,
-    ) -> Result<InodeId, FsError> {
+    ) -> Result<(InodeId, Aftermath), FsError> {
         let from = self.directory(old_parent, Patience::Blocking)?;
         let to = self.directory(new_parent, Patience::Blocking)?;
         let old = checked(old_name)?;
@@ -228,6 +231,7 @@ impl Source for LocalSource {
             self.change_entries(&from, || {
                 self.change_entries(&to, || self.move_entry(&from, old, &to, new))
             })
+            .map(|moved| (moved, Aftermath::Nothing))
         })
     }
 
