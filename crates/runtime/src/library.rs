@@ -1,0 +1,172 @@
+//! The parent half of the library runtime: a dynamic library in a process of its own.
+//!
+//! A library may crash or hang, so it never enters the node. A helper ([`run_helper`](crate::run_helper)) loads it once
+//! and is asked again for every invoke; one helper serves one invoke at a time, and more are started when more run at
+//! once. A helper is kept only after an invoke that went well in every respect: after a crash, a timeout, a
+//! cancellation, too much output, or processes left behind it is killed like any driver, and the next invoke gets a
+//! new one. So does an invoke after the library's file changed.
+//!
+//! With [`LibrarySpec::fresh`] every invoke gets a process of its own, for libraries that cannot be called twice.
+
+pub(crate) mod link;
+mod warm;
+
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::driver::{BoxFuture, Driver, Fault, Invoke, Outcome};
+use crate::helper::{CHECK, HelperCommand, INVOKE, INVOKE_SYMBOL, LIBRARY_PATH, SERVE};
+use crate::library::warm::Pool;
+use crate::process::{Group, InvokeId, Launch, LeaderEnd, ProcessDriver};
+use crate::spec::{LibrarySpec, Surroundings};
+use crate::stamp::Stamp;
+
+/// Time a library has to load when it is only looked at.
+const VERIFY_PATIENCE: Duration = Duration::from_secs(10);
+const VERIFY_PAUSE: Duration = Duration::from_millis(2);
+
+/// Calls a function of a library for each invoke (section 16).
+#[derive(Debug)]
+pub struct LibraryDriver {
+    helper: HelperCommand,
+    library: PathBuf,
+    symbol: String,
+    mode: Mode,
+    /// The file that was last found to have the symbol.
+    verified: Mutex<Option<Stamp>>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Warm(Arc<Pool>),
+    Fresh(Arc<ProcessDriver>),
+}
+
+impl LibraryDriver {
+    /// A driver that runs this library in helpers.
+    pub fn new(helper: HelperCommand, spec: LibrarySpec) -> io::Result<Self> {
+        let library = locate(&spec.library)?;
+        let first = if spec.fresh { INVOKE } else { SERVE };
+        let launch = launch(&helper, first, &library, &spec.symbol, spec.surroundings);
+        let mode = if spec.fresh {
+            Mode::Fresh(Arc::new(ProcessDriver::from_launch(launch)))
+        } else {
+            Mode::Warm(Arc::new(Pool::new(launch, library.clone())))
+        };
+        Ok(Self {
+            helper,
+            library,
+            symbol: spec.symbol,
+            mode,
+            verified: Mutex::default(),
+        })
+    }
+}
+
+impl Driver for LibraryDriver {
+    fn run(self: Arc<Self>, invoke: Invoke) -> BoxFuture<Outcome> {
+        Box::pin(async move {
+            match &self.mode {
+                Mode::Warm(pool) => Arc::clone(pool).run(invoke).await,
+                Mode::Fresh(process) => {
+                    // A helper can only say in words that it has no library.
+                    let check = Arc::clone(&self);
+                    match tokio::task::spawn_blocking(move || check.check()).await {
+                        Ok(Ok(())) => Arc::clone(process).run(invoke).await,
+                        Ok(Err(fault)) => Outcome::failed(fault),
+                        Err(lost) => Outcome::failed(Fault::Io(io::Error::other(lost))),
+                    }
+                }
+            }
+        })
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        let stamp = stamp_of(&self.library)?;
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if stamp.is_none() || *verified != stamp {
+            verify(&self.helper, &self.library, &self.symbol)?;
+            *verified = stamp;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a library can be loaded and has the symbol, as a helper finds it. Blocks for up to ten seconds.
+pub fn verify(helper: &HelperCommand, library: &Path, symbol: &str) -> Result<(), Fault> {
+    let library = locate(library)?;
+    let stamp = stamp_of(&library)?;
+    let mut launch = launch(helper, INVOKE, &library, symbol, Surroundings::default());
+    launch.args.push(CHECK.into());
+    let mut child = launch.spawn(&InvokeId::new(), Stdio::null())?;
+    let group = Group::of(&child);
+    let patience = Instant::now() + VERIFY_PATIENCE;
+    let end = loop {
+        match group.leader_end() {
+            Some(end) => break end,
+            None if Instant::now() > patience => return Err(Fault::Io(io::ErrorKind::TimedOut.into())),
+            None => thread::sleep(VERIFY_PAUSE),
+        }
+    };
+    if end == LeaderEnd::Exited(0) {
+        return Ok(());
+    }
+    let mut message = [0; 256];
+    let read = child.stderr.take().map_or(Ok(0), |mut stderr| {
+        // Somebody the library left behind may hold it open.
+        rustix::io::ioctl_fionbio(&stderr, true)?;
+        stderr.read(&mut message)
+    });
+    let message = message.get(..read.unwrap_or(0)).unwrap_or_default();
+    if message.ends_with(b": MissingSymbol\n") {
+        Err(Fault::MissingSymbol)
+    } else if stamp.is_some() {
+        // The file is there, and still the loader will not have it.
+        Err(Fault::InvalidExecutable)
+    } else {
+        Err(Fault::NotFound)
+    }
+}
+
+/// A path starts from the node's working directory; a bare name is left to the system's loader.
+fn locate(library: &Path) -> io::Result<PathBuf> {
+    if is_bare(library) {
+        return Ok(library.to_owned());
+    }
+    std::path::absolute(library)
+}
+
+fn is_bare(library: &Path) -> bool {
+    !library.as_os_str().as_encoded_bytes().contains(&b'/')
+}
+
+fn launch(
+    helper: &HelperCommand,
+    first: &str,
+    library: &Path,
+    symbol: &str,
+    surroundings: Surroundings,
+) -> Launch {
+    let mut args: Vec<OsString> = vec![first.into(), LIBRARY_PATH.into(), library.into()];
+    if symbol != LibrarySpec::DEFAULT_SYMBOL {
+        args.extend([INVOKE_SYMBOL.into(), symbol.into()]);
+    }
+    Launch {
+        program: helper.program.clone(),
+        args,
+        surroundings,
+    }
+}
+
+/// The library's file as it is now. None for a bare name, whose file only the loader knows.
+fn stamp_of(library: &Path) -> Result<Option<Stamp>, Fault> {
+    if is_bare(library) {
+        return Ok(None);
+    }
+    Stamp::of(library).map(Some)
+}

@@ -1,0 +1,227 @@
+//! A program as a driver: one process for each invoke.
+//!
+//! ```text
+//! start ── exit ────────────────► drain ─┐
+//!   │ ── deadline, cancel ► ask, grace ──┼─► kill the group ─► reap ─► sweep ─► outcome
+//!   └ ── too much output ────────────────┘
+//! ```
+//!
+//! The payload, both outputs, the exit and the deadline are served at once, so that no order in which a driver reads,
+//! writes and closes can stall a run. The end is the same for all: whatever is left of the group is killed, also
+//! after a success, and nothing is said of the outcome before it is gone.
+
+mod exit;
+mod group;
+mod input;
+mod launch;
+mod orphans;
+
+use std::io;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use spiderweb_protocol::limits::MAX_DRIVER_OUTPUT;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use exit::ExitWatch;
+pub(crate) use group::{Group, LeaderEnd};
+pub(crate) use launch::{InvokeId, Launch};
+pub use orphans::adopt_orphans;
+pub(crate) use orphans::{Running, sweep};
+
+use crate::driver::{BoxFuture, Driver, Ended, Fault, Invoke, Outcome};
+use crate::output::{Outputs, Stream};
+use crate::process::input::Input;
+use crate::spec::ProcessSpec;
+
+/// Time between the request to end and the end.
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
+
+/// How long a finished driver's outputs are read on while somebody it left behind holds them open.
+const DRAIN: Duration = Duration::from_millis(250);
+
+/// Runs a program for each invoke (sections 9.2 to 9.4).
+#[derive(Debug)]
+pub struct ProcessDriver {
+    launch: Arc<Launch>,
+}
+
+impl ProcessDriver {
+    /// A driver that runs this program.
+    pub fn new(spec: ProcessSpec) -> Self {
+        Self::from_launch(Launch {
+            program: spec.executable,
+            args: spec.args.into_iter().map(Into::into).collect(),
+            surroundings: spec.surroundings,
+        })
+    }
+
+    pub(crate) fn from_launch(launch: Launch) -> Self {
+        Self {
+            launch: Arc::new(launch),
+        }
+    }
+}
+
+impl Driver for ProcessDriver {
+    fn run(self: Arc<Self>, invoke: Invoke) -> BoxFuture<Outcome> {
+        Box::pin(execute(Arc::clone(&self.launch), invoke, MAX_DRIVER_OUTPUT))
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        self.launch.check()
+    }
+}
+
+/// Runs a program once, with at most `limit` bytes from each output. Dropping the future ends the run like a
+/// cancellation, in the background.
+pub(crate) async fn execute(launch: Arc<Launch>, mut invoke: Invoke, limit: usize) -> Outcome {
+    invoke.cancel = invoke.cancel.child_token();
+    let _cancel_when_dropped = invoke.cancel.clone().drop_guard();
+    let run = tokio::spawn(run(launch, invoke, limit));
+    run.await
+        .unwrap_or_else(|lost| Outcome::failed(Fault::Io(io::Error::other(lost))))
+}
+
+async fn run(launch: Arc<Launch>, invoke: Invoke, limit: usize) -> Outcome {
+    let deadline = Instant::now() + invoke.timeout;
+    let id = InvokeId::new();
+    let start = {
+        let id = id.clone();
+        move || Process::start(&launch, &id, invoke.payload, limit)
+    };
+    let mut process = match start_within(start, deadline, &invoke.cancel).await {
+        Ok(process) => process,
+        Err(ended) => return outcome(ended, Vec::new(), Vec::new()),
+    };
+    let verdict = process.serve(deadline, &invoke.cancel).await;
+    process.finish(verdict, &id).await
+}
+
+/// Forks off the threads that serve everybody else. A run whose time is up before its turn to start comes is not
+/// started at all.
+pub(crate) async fn start_within<T: Send + 'static>(
+    start: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    deadline: Instant,
+    cancel: &CancellationToken,
+) -> Result<T, Ended> {
+    let mut starting = tokio::task::spawn_blocking(start);
+    let ended = tokio::select! {
+        biased;
+        started = &mut starting => return started.map_err(lost_thread)?.map_err(Ended::Failed),
+        () = cancel.cancelled() => Ended::Cancelled,
+        () = sleep_until(deadline) => Ended::TimedOut,
+    };
+    starting.abort();
+    match starting.await {
+        // Too late to stop it; whoever serves it sees at once that its time is up.
+        Ok(started) => started.map_err(Ended::Failed),
+        Err(_) => Err(ended),
+    }
+}
+
+fn lost_thread(error: tokio::task::JoinError) -> Ended {
+    Ended::Failed(Fault::Io(io::Error::other(error)))
+}
+
+const fn outcome(ended: Ended, stdout: Vec<u8>, stderr: Vec<u8>) -> Outcome {
+    Outcome {
+        ended,
+        stdout,
+        stderr,
+    }
+}
+
+/// What ended the life of a process, as far as the run is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Exited,
+    TimedOut,
+    Cancelled,
+    TooLong(Stream),
+}
+
+/// A driver that runs, with its pipes.
+#[derive(Debug)]
+struct Process {
+    group: Group,
+    running: Running,
+    exit: ExitWatch,
+    input: Input,
+    outputs: Outputs,
+    limit: usize,
+}
+
+impl Process {
+    fn start(launch: &Launch, id: &InvokeId, payload: Bytes, limit: usize) -> Result<Self, Fault> {
+        let mut running = Running::new();
+        let mut child = launch.spawn(id, Stdio::piped())?;
+        let group = Group::of(&child);
+        running.leads(group.leader());
+        Ok(Self {
+            exit: ExitWatch::new(group.leader())?,
+            input: Input::new(child.stdin.take(), payload)?,
+            outputs: Outputs::of(&mut child, limit)?,
+            limit,
+            group,
+            running,
+        })
+    }
+
+    /// Serves the process until something ends it.
+    async fn serve(&mut self, deadline: Instant, cancel: &CancellationToken) -> Verdict {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Verdict::Cancelled,
+            () = sleep_until(deadline) => Verdict::TimedOut,
+            Err(stream) = transfer(&mut self.input, &mut self.outputs) => Verdict::TooLong(stream),
+            () = self.exit.exited() => self.drain(cancel).await,
+        }
+    }
+
+    /// Reads what the process wrote before it exited, and for a moment what somebody it left behind writes.
+    async fn drain(&mut self, cancel: &CancellationToken) -> Verdict {
+        let mut result = self.outputs.fill_now();
+        if result.is_ok() && !self.outputs.are_complete() {
+            result = tokio::select! {
+                result = timeout(DRAIN, self.outputs.fill()) => result.unwrap_or(Ok(())),
+                () = cancel.cancelled() => Ok(()),
+            };
+        }
+        result.map_or_else(Verdict::TooLong, |()| Verdict::Exited)
+    }
+
+    /// Leaves nothing running, and says what came of it.
+    async fn finish(mut self, verdict: Verdict, id: &InvokeId) -> Outcome {
+        if matches!(verdict, Verdict::TimedOut | Verdict::Cancelled) {
+            self.group.terminate();
+            // What the driver has to say about it is heard; that it says too much changes nothing any more.
+            let farewell = async { tokio::join!(self.exit.exited(), self.outputs.fill()) };
+            let _ = timeout(GRACE, farewell).await;
+        }
+        let end = self.group.end().await;
+        let overflow = self.outputs.fill_now().err();
+        sweep(id, &self.running).await;
+        let ended = match (verdict, overflow, end) {
+            (Verdict::TimedOut, _, _) => Ended::TimedOut,
+            (Verdict::Cancelled, _, _) => Ended::Cancelled,
+            (Verdict::TooLong(stream), _, _) | (Verdict::Exited, Some(stream), _) => {
+                return Outcome::failed(stream.into());
+            }
+            (Verdict::Exited, None, LeaderEnd::Exited(code)) => Ended::Exited(code),
+            (Verdict::Exited, None, LeaderEnd::Signalled | LeaderEnd::Stuck) => Ended::Died,
+        };
+        let (mut stdout, mut stderr) = self.outputs.take();
+        stdout.truncate(self.limit);
+        stderr.truncate(self.limit);
+        outcome(ended, stdout, stderr)
+    }
+}
+
+/// Moves the payload in and the outputs out until both outputs are closed. Cancel safe.
+async fn transfer(input: &mut Input, outputs: &mut Outputs) -> Result<(), Stream> {
+    tokio::try_join!(input.feed(), outputs.fill()).map(drop)
+}

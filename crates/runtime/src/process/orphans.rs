@@ -1,0 +1,219 @@
+//! Processes that left the group of their run.
+//!
+//! A driver may call `setsid` and fork twice; killing its group does not reach what it leaves behind. On Linux a
+//! process can declare itself the one that orphans below it are given to. Then whatever outlives a run becomes our
+//! child, and is told from other children by the id of the run in its environment. What hides its environment is
+//! told by its session, which is not ours, at a moment when no run is under way.
+//!
+//! Without [`adopt_orphans`], and on other systems, this does nothing.
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{Running, sweep};
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::{Running, sweep};
+
+use std::io;
+
+/// Makes this process the parent of all orphans below it, so that nothing a driver started outlives its run. To be
+/// called once, by the program, while its main thread lives on.
+///
+/// A program that does so must not have children of its own in other sessions.
+pub fn adopt_orphans() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    linux::adopt()?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+mod other {
+    use rustix::process::Pid;
+
+    use crate::process::launch::InvokeId;
+
+    #[derive(Debug)]
+    pub(crate) struct Running;
+
+    impl Running {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn leads(&mut self, _leader: Pid) {}
+
+        pub(crate) fn set_idle(&mut self, _is_idle: bool) {}
+    }
+
+    pub(crate) async fn sweep(_id: &InvokeId, _running: &Running) {}
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::HashSet;
+    use std::fs;
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+    use std::time::Duration;
+
+    use rustix::process::{Pid, Signal, WaitOptions, getpid, getsid, kill_process, waitpid};
+    use tokio::time::Instant;
+
+    use crate::process::launch::{INVOKE_ID_VARIABLE, InvokeId};
+
+    static ADOPTING: AtomicBool = AtomicBool::new(false);
+
+    /// What the sweeps must leave alone. The lock also keeps two sweeps from reaping one process.
+    static RUNS: LazyLock<Mutex<Runs>> = LazyLock::new(Mutex::default);
+
+    /// A sweep that finds new processes for longer gives up; the next one goes on.
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const PAUSE: Duration = Duration::from_millis(1);
+
+    #[derive(Debug, Default)]
+    struct Runs {
+        under_way: usize,
+        /// Numbers of the groups of runs under way and of helpers that wait for one.
+        leaders: HashSet<Pid>,
+    }
+
+    pub(super) fn adopt() -> io::Result<()> {
+        rustix::process::set_child_subreaper(Some(getpid()))?;
+        ADOPTING.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn runs() -> MutexGuard<'static, Runs> {
+        RUNS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a run is under way, from before its driver is started until it is dropped.
+    #[derive(Debug)]
+    pub(crate) struct Running {
+        leader: Option<Pid>,
+        is_idle: bool,
+    }
+
+    impl Running {
+        pub(crate) fn new() -> Self {
+            runs().under_way += 1;
+            Self {
+                leader: None,
+                is_idle: false,
+            }
+        }
+
+        /// The process that leads the group of the run.
+        pub(crate) fn leads(&mut self, leader: Pid) {
+            runs().leaders.insert(leader);
+            self.leader = Some(leader);
+        }
+
+        /// Whether the process waits for its next run.
+        pub(crate) fn set_idle(&mut self, is_idle: bool) {
+            let mut runs = runs();
+            match (self.is_idle, is_idle) {
+                (false, true) => runs.under_way -= 1,
+                (true, false) => runs.under_way += 1,
+                _ => {}
+            }
+            self.is_idle = is_idle;
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.set_idle(true);
+            if let Some(leader) = self.leader {
+                runs().leaders.remove(&leader);
+            }
+        }
+    }
+
+    /// Kills and reaps what is left of the run with this id.
+    pub(crate) async fn sweep(id: &InvokeId, running: &Running) {
+        if !ADOPTING.load(Ordering::Relaxed) {
+            return;
+        }
+        let patience = Instant::now() + PATIENCE;
+        while pass(id, running) {
+            if Instant::now() > patience {
+                tracing::warn!(invoke = id.as_str(), "processes of a driver keep coming");
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// One look at our children; true if something was killed, whose own children may be ours now.
+    fn pass(id: &InvokeId, running: &Running) -> bool {
+        let runs = runs();
+        let is_quiet = runs.under_way == usize::from(!running.is_idle);
+        let mark = format!("{INVOKE_ID_VARIABLE}={}", id.as_str());
+        let mut killed = false;
+        for child in adopted() {
+            let Some(standing) = Standing::of(child) else {
+                continue;
+            };
+            if runs.leaders.contains(&child) || runs.leaders.contains(&standing.group) {
+                continue;
+            }
+            if standing.is_zombie {
+                // It has no environment any more; in another session than ours it can only be an orphan.
+                if standing.is_foreign {
+                    reap(child);
+                }
+            } else if has_variable(child, mark.as_bytes()) || (is_quiet && standing.is_foreign) {
+                // Ours alone to reap, under the lock: the number cannot mean another process meanwhile.
+                let _ = kill_process(child, Signal::KILL);
+                killed = true;
+                reap(child);
+            }
+        }
+        killed
+    }
+
+    fn reap(child: Pid) {
+        let _ = waitpid(Some(child), WaitOptions::NOHANG);
+    }
+
+    /// The children that no other thread than the first one forked; orphans are among them.
+    fn adopted() -> Vec<Pid> {
+        let main = getpid().as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/self/task/{main}/children")).unwrap_or_default();
+        let numbers = children
+            .split_ascii_whitespace()
+            .filter_map(|word| word.parse().ok());
+        numbers.filter_map(Pid::from_raw).collect()
+    }
+
+    fn has_variable(process: Pid, variable: &[u8]) -> bool {
+        let path = format!("/proc/{}/environ", process.as_raw_nonzero());
+        fs::read(path).is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == variable))
+    }
+
+    /// What `/proc/PID/stat` says of a process.
+    struct Standing {
+        is_zombie: bool,
+        group: Pid,
+        /// In another session than this process.
+        is_foreign: bool,
+    }
+
+    impl Standing {
+        fn of(process: Pid) -> Option<Self> {
+            let text = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).ok()?;
+            // The name comes second, in parentheses, and may hold anything.
+            let (_, rest) = text.rsplit_once(')')?;
+            let mut fields = rest.split_ascii_whitespace();
+            let state = fields.next()?;
+            let group = Pid::from_raw(fields.nth(1)?.parse().ok()?)?;
+            let session: i32 = fields.next()?.parse().ok()?;
+            let own = getsid(None).ok()?;
+            Some(Self {
+                is_zombie: state == "Z",
+                group,
+                is_foreign: Pid::from_raw(session) != Some(own),
+            })
+        }
+    }
+}
