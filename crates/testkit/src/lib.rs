@@ -5,8 +5,10 @@
 //! * [`model`]: a file tree in memory, to compare with.
 //! * [`process`]: a node binary started on a free port, its log kept, its life tied to a value.
 //! * [`replay`]: recorded exchanges played against a node, with the rules that say what may differ.
+//! * [`services`]: the same for namespace services, their files, drivers and manifests.
 //!
 //! Nothing here is part of the product: this crate is a dev-dependency, and of `xtask` a normal one.
+#![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,6 +23,7 @@ pub mod model;
 pub mod process;
 pub mod raw_peer;
 pub mod replay;
+pub mod services;
 
 pub use file_peer::{Answer, FilePeer, Page, Refusal};
 pub use process::{NodeCommand, NodeProcess};

@@ -123,6 +123,10 @@ impl NodeCommand {
         for name in FOREIGN_VARIABLES {
             command.env_remove(name);
         }
+        // Modules that tests compile stay out of the user's cache.
+        if let Some(folder) = self.binary.parent() {
+            command.env("XDG_CACHE_HOME", folder.join("cache"));
+        }
         command.envs(self.variables.iter().cloned());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

@@ -31,11 +31,7 @@ use self::script::{Action, Script};
 use crate::process::NodeCommand;
 
 /// Topics that need something this replay cannot provide, by the start of their names.
-const SKIPPED: [(&str, &str); 3] = [
-    (
-        "namespace_basic",
-        "needs namespace services, which this node does not have yet",
-    ),
+const SKIPPED: [(&str, &str); 2] = [
     (
         "gdrive_",
         "was recorded from a program that embeds the node; its cloud source is not there yet",
@@ -111,7 +107,17 @@ pub fn build(root: &Path, script: &Script) -> Result<()> {
 
 /// Builds the folder of a topic, starts the node in it and plays the conversation.
 pub fn replay(binary: &Path, script: &Script) -> Result<Report> {
+    replay_in(binary, script, |_| Ok(()))
+}
+
+/// The same with more put into the folder before it is built.
+pub fn replay_in(
+    binary: &Path,
+    script: &Script,
+    prepare: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Report> {
     let root = tempfile::Builder::new().prefix("replay-").tempdir()?;
+    prepare(root.path())?;
     build(root.path(), script)?;
     let mut command = NodeCommand::new(std::path::absolute(binary)?)
         .directory(root.path())
