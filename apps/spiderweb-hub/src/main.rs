@@ -1,0 +1,121 @@
+//! `spiderweb-hub`: the control plane as a program.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod logging;
+
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use spiderweb_hub::{Hub, StartError};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Command, Plan};
+
+/// How long peers may take to say goodbye after the first signal; a second one ends the process at once.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let plan = match cli::parse(std::env::args_os()) {
+        Ok(Command::Serve(plan)) => *plan,
+        Ok(Command::Print(text)) => {
+            // A closed pipe is the reader's choice.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => error.exit(),
+    };
+    logging::start();
+    match serve(plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the hub did not come up, in a sentence that says what to do.
+struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let hint = match &error {
+            StartError::Listen { reason, .. } => match reason.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "; another program uses that port, choose one with --port (0 takes a free one)"
+                }
+                std::io::ErrorKind::PermissionDenied => "; ports below 1024 need more rights",
+                std::io::ErrorKind::AddrNotAvailable => "; --bind needs an address of this machine",
+                _ => "",
+            },
+            StartError::Audit(_) => "; name another with --audit-file, or none",
+            _ => "",
+        };
+        Self(format!("{error}{hint}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(format!("cannot start: {error}"))
+    }
+}
+
+fn serve(plan: Plan) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before anything is acknowledged, so that no signal ends the process in the middle of it.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let hub = start(plan).await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("Stopping; a second signal ends at once");
+        tokio::select! {
+            finished = hub.stop(SHUTDOWN_GRACE) => if !finished {
+                tracing::warn!("some peers did not say goodbye in time; nothing that was acknowledged is lost");
+            },
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+async fn start(plan: Plan) -> Result<Hub, Failure> {
+    let Plan {
+        config,
+        token_file,
+        database,
+    } = plan;
+    let is_local = config.listen.ip().is_loopback();
+    let has_operator = config.tokens.operator.is_some();
+    let hub = Hub::start(config).await?;
+    if let Some(path) = database {
+        tracing::info!("Database {}", path.display());
+    } else {
+        tracing::warn!("nothing is kept: every node has to pair again after a restart");
+    }
+    tracing::info!("Tokens are in {}", token_file.display());
+    if has_operator {
+        tracing::info!("Nodes that ask to join wait for an operator");
+    } else {
+        tracing::info!("No operator token: whoever holds the admin token approves nodes");
+    }
+    if !is_local {
+        tracing::warn!("tokens travel unencrypted; put a tunnel or a TLS proxy between this hub and others");
+    }
+    tracing::info!("Hub listening at ws://{}/", hub.address());
+    Ok(hub)
+}

@@ -1,0 +1,146 @@
+//! A running hub.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spiderweb_protocol::Secret;
+use spiderweb_transport::Link;
+use tokio::net::TcpListener;
+
+use crate::audit::Audit;
+use crate::config::{Database, HubConfig};
+use crate::listener;
+use crate::shared::{Keeper, OpenFailure, Opened, Shared};
+use crate::store::{FileStore, OpenError, Store};
+use crate::tasks::Tasks;
+use crate::tokens::{TokenError, Tokens};
+
+/// Bytes in flight on a link inside this process.
+const MEMORY_LINK: usize = 256 * 1024;
+
+/// A hub that listens and serves. Dropping it leaves it running until the runtime ends; [`Hub::stop`] ends it.
+pub struct Hub {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// What the database holds cannot be used.
+    #[error("the database cannot be used: {0}")]
+    Registry(#[from] OpenFailure),
+    /// The token file cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    /// The audit file cannot be used.
+    #[error("cannot open the audit file: {0}")]
+    Audit(io::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// Opening ended in a panic, which was reported on its own.
+    #[error("the database could not be opened; please report this")]
+    Panicked,
+}
+
+impl Hub {
+    /// Opens database and tokens, listens and starts to serve. Must be called inside a tokio runtime.
+    pub async fn start(config: HubConfig) -> Result<Self, StartError> {
+        let HubConfig {
+            listen,
+            database,
+            tokens,
+            terms,
+            limits,
+            generations,
+            audit_file,
+            clock,
+            mut random,
+        } = config;
+        let tasks = Tasks::new();
+        let now_ms = clock.now_ms();
+        let opening = tasks.blocking(move || {
+            let store: Box<dyn Store> = match database {
+                Database::File(path) => Box::new(FileStore::open(&path)?),
+                Database::Store(store) => store,
+            };
+            let tokens = Tokens::open(tokens, &mut random)?;
+            let audit = Audit::open(audit_file.as_deref()).map_err(StartError::Audit)?;
+            let keeper = Keeper::open(store, terms, random.clone(), now_ms)?;
+            Ok::<_, StartError>(Opened {
+                tokens,
+                random,
+                audit,
+                keeper,
+            })
+        });
+        let opened = opening.await.ok_or(StartError::Panicked)??;
+        let listening = TcpListener::bind(listen).await;
+        let listening = listening.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = listening.map_err(|reason| StartError::Listen {
+            address: listen,
+            reason,
+        })?;
+        let shared = Shared::new(tasks, clock, (limits, generations), opened);
+        let shared = Arc::new(shared);
+        shared
+            .tasks
+            .spawn("listener", listener::serve(listener, shared.clone()));
+        shared.tasks.spawn("sweep", shared.clone().sweep());
+        Ok(Self { address, shared })
+    }
+
+    /// The address the hub listens on, its real port included.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The token that may do everything.
+    pub fn admin_token(&self) -> Secret {
+        self.shared.tokens().admin.clone()
+    }
+
+    /// The token for nodes.
+    pub fn node_token(&self) -> Secret {
+        self.shared.tokens().node.clone()
+    }
+
+    /// The token for mount clients.
+    pub fn user_token(&self) -> Secret {
+        self.shared.tokens().user.clone()
+    }
+
+    /// Serves a link from its first byte, as if it had been accepted: the upgrade comes first.
+    pub fn serve_link(&self, link: Link) {
+        let shared = self.shared.clone();
+        self.shared
+            .tasks
+            .spawn("session", listener::connection(link, shared));
+    }
+
+    /// A link to this hub inside the process. The caller upgrades it, as it would a TCP connection.
+    pub fn connect(&self) -> Link {
+        let (ours, theirs) = Link::memory_pair(MEMORY_LINK);
+        self.serve_link(ours);
+        theirs
+    }
+
+    /// Stops accepting and says goodbye to every peer, for at most `grace`. Returns whether everybody ended in time.
+    /// Nothing that was acknowledged is lost either way.
+    pub async fn stop(self, grace: Duration) -> bool {
+        tokio::time::timeout(grace, self.shared.tasks.stop())
+            .await
+            .is_ok()
+    }
+}

@@ -1,0 +1,176 @@
+//! Pairing, leases, catalogs.
+
+use std::sync::{Arc, PoisonError};
+
+use spiderweb_protocol::Dialect;
+use spiderweb_protocol::control::{
+    ApproveJoin, CreateInvite, Credentials, DeleteNode, DenyJoin, EnsureNode, Fields, JoinByInvite, NodeRef,
+    Operation, RefreshLease, Refusal, RequestJoin, UpsertCatalog, denied_payload, event, node_deleted,
+    nodes_payload, pending_payload,
+};
+
+use super::Call;
+use crate::metrics::count;
+use crate::watch::CatalogEvent;
+
+pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
+    let counters = &call.shared.counters;
+    match call.operation {
+        Operation::NodeInviteCreate => {
+            let request = CreateInvite::decode(fields)?;
+            let made = call
+                .shared
+                .registry(move |registry, now| registry.create_invite(&request, now));
+            let made = made.await?;
+            count(&counters.invites_created);
+            Ok(made.encode())
+        }
+        Operation::NodeJoin => {
+            let request = JoinByInvite::decode(fields)?;
+            let joined = call
+                .shared
+                .registry(move |registry, now| registry.join(&request, now))
+                .await?;
+            count(&counters.invites_redeemed);
+            Ok(paired(call, &joined, "invite"))
+        }
+        Operation::NodeJoinRequest => {
+            let request = RequestJoin::decode(fields)?;
+            let bearer = call.peer.bearer.clone();
+            let address = call.peer.address.map(|address| address.to_string());
+            let filed = call.shared.registry(move |registry, now| {
+                registry.request_join(request, &bearer, address.as_deref(), now)
+            });
+            let filed = filed.await?;
+            tracing::info!(request = %filed.request_id, name = filed.node_name, "a node asks to join");
+            Ok(filed.encode())
+        }
+        Operation::NodeJoinPendingList => {
+            let pending = call
+                .shared
+                .registry(|registry, _| Ok(registry.pending_joins()))
+                .await?;
+            Ok(pending_payload(&pending))
+        }
+        Operation::NodeJoinApprove => approve(call, fields).await,
+        Operation::NodeJoinDeny => {
+            let request = DenyJoin::decode(fields)?;
+            let id = request.request_id.clone();
+            call.shared
+                .registry(move |registry, now| registry.deny_join(&request, now))
+                .await?;
+            tracing::info!(request = %id, "a request to join was denied");
+            Ok(denied_payload(&id))
+        }
+        Operation::NodeLeaseRefresh => {
+            let request = RefreshLease::decode(fields)?;
+            let refreshed = call.shared.registry(move |registry, now| {
+                let was_online = registry.has_lease(&request.node_id, now);
+                Ok((registry.refresh_lease(&request, now)?, was_online))
+            });
+            let (refreshed, was_online) = refreshed.await?;
+            count(&counters.refreshes);
+            if !was_online {
+                call.shared.topology_changed("availability_changed");
+            }
+            Ok(refreshed.encode())
+        }
+        Operation::NodeEnsure => {
+            let request = EnsureNode::decode(fields)?;
+            let ensured = call
+                .shared
+                .registry(move |registry, now| registry.ensure_node(&request, now))
+                .await?;
+            count(&counters.ensured);
+            Ok(paired(call, &ensured, "ensure"))
+        }
+        Operation::NodeDelete => {
+            let request = DeleteNode::decode(fields)?;
+            let id = request.node_id.clone();
+            call.shared
+                .registry(move |registry, _| registry.delete_node(&request))
+                .await?;
+            count(&counters.deletes);
+            tracing::info!(node = %id, "node deleted");
+            call.shared.node_is_gone(&id);
+            Ok(node_deleted(&id))
+        }
+        Operation::CatalogUpsert => upsert(call, UpsertCatalog::decode(fields)?).await,
+        _ => show(call, fields).await,
+    }
+}
+
+/// What only looks.
+async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
+    let dialect = call.dialect;
+    if call.operation == Operation::NodeList {
+        let mut nodes = call.shared.registry(|registry, _| Ok(registry.nodes())).await?;
+        for node in &mut nodes {
+            node.tunnel = call.shared.router.tunnel_info(&node.node_id);
+        }
+        return Ok(nodes_payload(&nodes, dialect));
+    }
+    let NodeRef { node_id } = NodeRef::decode(fields)?;
+    if call.operation == Operation::CatalogGet {
+        let shown = call.shared.registry(move |registry, _| {
+            let catalog = registry.catalog(&node_id, None)?;
+            Ok(catalog.encode(dialect))
+        });
+        return shown.await;
+    }
+    let mut node = call
+        .shared
+        .registry(move |registry, _| registry.node(&node_id))
+        .await?;
+    node.tunnel = call.shared.router.tunnel_info(&node.node_id);
+    Ok(format!(r#"{{"node":{}}}"#, node.encode(dialect)))
+}
+
+fn paired(call: &Call<'_>, credentials: &Credentials, how: &str) -> String {
+    count(&call.shared.counters.joins);
+    tracing::info!(node = %credentials.node_id, name = credentials.node_name, how, "node paired");
+    call.shared.topology_changed("availability_changed");
+    credentials.encode()
+}
+
+/// An operator approves, or the node asks for the outcome.
+async fn approve(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
+    let request = ApproveJoin::decode(fields)?;
+    if call.is_operator {
+        let approved = call
+            .shared
+            .registry(move |registry, now| registry.approve_join(&request, now));
+        let approved = approved.await?;
+        return Ok(paired(call, &approved, "approval"));
+    }
+    let bearer = call.peer.bearer.clone();
+    let collected = call
+        .shared
+        .registry(move |registry, now| registry.collect_join(&request.request_id, &bearer, now));
+    Ok(collected.await?.encode())
+}
+
+async fn upsert(call: &Call<'_>, request: UpsertCatalog) -> Result<String, Refusal> {
+    let dialect = call.dialect;
+    let done = call.shared.registry(move |registry, now| {
+        let node_id = request.node_id.clone();
+        let upserted = registry.upsert_catalog(request, now)?;
+        let catalog = registry.catalog(&node_id, Some(&upserted.delta))?;
+        // Only the older generation can watch.
+        let told = upserted.is_changed.then(|| catalog.encode(Dialect::Seed));
+        let answer = catalog.encode(dialect);
+        Ok((node_id, told, answer))
+    });
+    let (node_id, told, answer) = done.await?;
+    if let Some(payload) = told {
+        let frame = event("node_service_event", &payload);
+        let event = Arc::new(CatalogEvent { node_id, frame });
+        let mut history = call.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.push(event.clone());
+        drop(history);
+        count(&call.shared.counters.catalog_events);
+        // Nobody may watch.
+        let _ = call.shared.catalog_feed.send(event);
+    }
+    Ok(answer)
+}

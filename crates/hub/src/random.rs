@@ -1,0 +1,61 @@
+//! Secrets nobody can guess.
+
+use std::fmt::Write as _;
+
+use spiderweb_protocol::Secret;
+
+/// The system has no random numbers, so no secret can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the system gives no random numbers: {0}")]
+pub struct NoRandomness(#[from] getrandom::Error);
+
+/// Where the bytes of secrets come from: the system, or a sequence that tests can repeat.
+#[derive(Debug, Clone, Default)]
+pub struct Random {
+    counter: Option<u64>,
+}
+
+impl Random {
+    /// The system's random numbers.
+    pub const fn system() -> Self {
+        Self { counter: None }
+    }
+
+    /// A sequence that is always the same: for tests, never for secrets.
+    pub const fn counting() -> Self {
+        Self { counter: Some(0) }
+    }
+
+    /// Sixteen bytes.
+    pub(crate) fn bytes(&mut self) -> Result<[u8; 16], NoRandomness> {
+        let mut bytes = [0; 16];
+        match &mut self.counter {
+            None => getrandom::fill(&mut bytes)?,
+            Some(counter) => {
+                *counter += 1;
+                bytes = u128::from(*counter).to_be_bytes();
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// A prefix and 32 hexadecimal digits.
+    pub(crate) fn text(&mut self, prefix: &str) -> Result<String, NoRandomness> {
+        Ok(format!("{prefix}{}", hex(&self.bytes()?)))
+    }
+
+    /// The same as a secret.
+    pub(crate) fn secret(&mut self, prefix: &str) -> Result<Secret, NoRandomness> {
+        Ok(Secret::new(self.text(prefix)?))
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+}

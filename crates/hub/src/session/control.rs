@@ -1,0 +1,409 @@
+//! A control connection: version first, then operations in order, and events for those who want them.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use spiderweb_protocol::canonical::ObjectWriter;
+use spiderweb_protocol::control::{
+    Code, ConnectAck, ControlEnvelope, ControlFault, Fields, NodeId, Operation, Refusal, check_version,
+    debug_event, error, reply, reply_without_id,
+};
+use spiderweb_protocol::{Dialect, strict};
+use spiderweb_transport::{Frame, Message, WebSocket};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{End, Peer, ReadingWatch, or_never, slow_down};
+use crate::audit::Entry;
+use crate::metrics::count;
+use crate::operations::{self, Call};
+use crate::outlet::{Goodbye, MOST_QUEUED};
+use crate::pump::{Pumped, pump};
+use crate::router::MASKING;
+use crate::shared::Shared;
+use crate::tokens::Principal;
+use crate::watch::CatalogEvent;
+
+/// How long a peer with a wrong token may take to say something to which that can be said.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+/// Events shown to a watcher that asks for no number, and at most.
+const REPLAY: (u64, u64) = (25, 250);
+
+struct Control {
+    socket: WebSocket,
+    peer: Peer,
+    who: Principal,
+    shared: Arc<Shared>,
+    is_versioned: bool,
+    /// The generation the peer was last heard to speak.
+    dialect: Dialect,
+    watch: Option<Watch>,
+    topology: Option<broadcast::Receiver<Arc<str>>>,
+    /// A change that subscribers will be told of, and when.
+    push: Option<(tokio::time::Instant, Arc<str>)>,
+}
+
+struct Watch {
+    feed: broadcast::Receiver<Arc<CatalogEvent>>,
+    node: Option<NodeId>,
+}
+
+impl Watch {
+    /// The next event this watcher wants; those it was too slow for are skipped. Cancel safe.
+    async fn next(&mut self) -> Option<Arc<CatalogEvent>> {
+        loop {
+            match self.feed.recv().await {
+                Ok(event) if self.node.as_ref().is_none_or(|node| *node == event.node_id) => {
+                    return Some(event);
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// Serves a peer until it leaves.
+pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
+    let Some(who) = peer.principal else {
+        return turn_away(socket, &peer, &shared).await;
+    };
+    let mut control = Control {
+        socket,
+        peer,
+        who,
+        shared,
+        is_versioned: false,
+        dialect: Dialect::Seed,
+        watch: None,
+        topology: None,
+        push: None,
+    };
+    let end = control.converse().await;
+    end.finish(control.socket).await;
+}
+
+/// Tells a peer with a wrong token so, in answer to its first request, so that the answer arrives.
+async fn turn_away(mut socket: WebSocket, peer: &Peer, shared: &Shared) {
+    tracing::warn!(address = ?peer.address, "a control connection came with a wrong bearer token");
+    let waited = tokio::time::timeout(REFUSAL_PATIENCE, async {
+        loop {
+            match pump(&mut socket, true).await.ok()? {
+                Pumped::Message(Message::Text(text)) => return Some(text),
+                Pumped::Message(Message::Close(_)) | Pumped::Ended => return None,
+                Pumped::Message(_) | Pumped::Room => {}
+            }
+        }
+    });
+    let first = tokio::select! {
+        () = shared.tasks.stopped().cancelled() => None,
+        waited = waited => waited.ok().flatten(),
+    };
+    slow_down(peer, shared).await;
+    let id = first.and_then(|text| match ControlEnvelope::parse(&text) {
+        Ok(envelope) => envelope.id,
+        Err(fault) => fault.id,
+    });
+    let text = error(id.as_deref(), &Code::AuthFailed.into(), None);
+    socket.queue(Frame::text_from(MASKING, &text));
+    let _ = socket.close().await;
+}
+
+impl Control {
+    async fn converse(&mut self) -> End {
+        let limits = self.shared.limits;
+        let mut ping = tokio::time::interval(limits.ping_every);
+        ping.reset();
+        let mut reading = ReadingWatch::new();
+        let mut last_ping = Instant::now();
+        let first_frame = tokio::time::Instant::now() + limits.first_frame;
+        let mut was_heard = false;
+        loop {
+            if self.socket.queued_bytes() > MOST_QUEUED {
+                return End::Parting(Goodbye::TOO_SLOW);
+            }
+            let push_at = self.push.as_ref().map(|(at, _)| tokio::time::sleep_until(*at));
+            let pumped = tokio::select! {
+                biased;
+                () = self.shared.tasks.stopped().cancelled() => return End::Parting(Goodbye::STOPPING),
+                _ = ping.tick() => {
+                    if reading.is_stuck(&self.socket, last_ping.elapsed(), limits.unread) {
+                        return End::Parting(Goodbye::TOO_SLOW);
+                    }
+                    last_ping = Instant::now();
+                    self.socket.queue(Frame::ping(MASKING, b"hub"));
+                    continue;
+                }
+                () = tokio::time::sleep_until(first_frame), if !was_heard => return End::Refused,
+                event = or_never(self.watch.as_mut().map(Watch::next)) => {
+                    match event {
+                        Some(event) => self.say(&event.frame),
+                        None => self.watch = None,
+                    }
+                    continue;
+                }
+                change = or_never(self.topology.as_mut().map(broadcast::Receiver::recv)) => {
+                    self.note_change(change);
+                    continue;
+                }
+                () = or_never(push_at) => {
+                    self.push_topology();
+                    continue;
+                }
+                pumped = pump(&mut self.socket, true) => pumped,
+            };
+            match pumped {
+                Ok(Pumped::Message(Message::Text(text))) => {
+                    was_heard = true;
+                    if let Some(end) = self.handle(&text).await {
+                        return end;
+                    }
+                }
+                Ok(Pumped::Message(Message::Ping(payload))) => {
+                    self.socket.queue(Frame::pong(MASKING, &payload));
+                }
+                Ok(Pumped::Message(Message::Close(payload))) => return End::Closed(payload),
+                Ok(Pumped::Message(Message::Pong | Message::Unsupported { .. }) | Pumped::Room) => {}
+                Ok(Pumped::Ended) => return End::Left,
+                Err(error) => return End::Failed(error),
+            }
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.socket.queue(Frame::text_from(MASKING, text));
+    }
+
+    fn note_change(&mut self, change: Result<Arc<str>, RecvError>) {
+        let reason = match change {
+            Ok(reason) => reason,
+            Err(RecvError::Lagged(_)) => "availability_changed".into(),
+            Err(RecvError::Closed) => {
+                self.topology = None;
+                return;
+            }
+        };
+        let at = tokio::time::Instant::now() + self.shared.limits.push_delay;
+        self.push.get_or_insert((at, reason));
+    }
+
+    /// Says that something changed. What it is now, the peer asks for itself, with its own rights.
+    fn push_topology(&mut self) {
+        let Some((_, reason)) = self.push.take() else {
+            return;
+        };
+        let now_ms = self.shared.clock.now_ms();
+        let payload = ObjectWriter::new()
+            .text("event", "workspace_topology_changed")
+            .text("reason", &reason)
+            .json("ts_ms", now_ms);
+        let text = debug_event(
+            "workspace-topology",
+            "control.workspace_topology",
+            &payload.finish(),
+            now_ms,
+        );
+        self.say(&text);
+    }
+
+    /// Answers one frame; the conversation may end with it.
+    async fn handle(&mut self, text: &[u8]) -> Option<End> {
+        let envelope = match ControlEnvelope::parse(text) {
+            Ok(envelope) => envelope,
+            Err(fault) => return self.complain(&fault),
+        };
+        let id = envelope.id.clone();
+        let Some((operation, dialect)) = Operation::from_wire(&envelope.name) else {
+            if !self.is_versioned {
+                return Some(self.mismatch(id.as_deref(), &version_first()));
+            }
+            self.say(&error(id.as_deref(), &Code::Unsupported.into(), None));
+            return None;
+        };
+        if !self.is_versioned && operation != Operation::Version {
+            return Some(self.mismatch(id.as_deref(), &version_first()));
+        }
+        self.dialect = dialect.unwrap_or(self.dialect);
+        match operation {
+            Operation::Version => self.version(&envelope),
+            Operation::Connect => {
+                let ack = ConnectAck {
+                    agent_id: self.who.agent(),
+                    role: self.who.word(),
+                };
+                self.reply(&envelope, "connect_ack", &ack.encode());
+                None
+            }
+            Operation::Ping => {
+                self.reply(&envelope, "pong", "{}");
+                None
+            }
+            _ => {
+                self.operate(&envelope, operation).await;
+                None
+            }
+        }
+    }
+
+    fn complain(&mut self, fault: &ControlFault) -> Option<End> {
+        if let Some(tag) = fault.file_frame {
+            let body = ObjectWriter::new()
+                .text("code", Code::Unsupported.as_str())
+                .text("message", "this hub runs no agents");
+            let frame = ObjectWriter::new()
+                .text("channel", "acheron")
+                .text("type", "acheron.error");
+            let frame = match tag {
+                Some(tag) => frame.json("tag", tag),
+                None => frame,
+            };
+            self.say(&frame.json("ok", false).json("error", body.finish()).finish());
+            return Some(End::Refused);
+        }
+        let refusal = Refusal::saying(Code::InvalidEnvelope, fault.error.to_string());
+        self.say(&error(fault.id.as_deref(), &refusal, None));
+        None
+    }
+
+    /// Without an agreed version nothing more can be said.
+    fn mismatch(&mut self, id: Option<&str>, refusal: &Refusal) -> End {
+        self.say(&error(id, refusal, None));
+        End::Refused
+    }
+
+    fn version(&mut self, envelope: &ControlEnvelope<'_>) -> Option<End> {
+        let fields = Fields::of(envelope.payload.as_ref())
+            .map_err(|_| Refusal::saying(Code::ProtocolMismatch, "InvalidPayload"));
+        match fields.and_then(check_version) {
+            Ok(()) => {
+                self.is_versioned = true;
+                let ack = self.shared.generations.encode();
+                self.reply(envelope, "version_ack", &ack);
+                None
+            }
+            Err(refusal) => Some(self.mismatch(envelope.id.as_deref(), &refusal)),
+        }
+    }
+
+    fn reply(&mut self, envelope: &ControlEnvelope<'_>, kind: &str, payload: &str) {
+        let text = match &envelope.id {
+            Some(id) => reply(kind, id, payload),
+            None => reply_without_id(kind, payload),
+        };
+        self.say(&text);
+    }
+
+    async fn operate(&mut self, envelope: &ControlEnvelope<'_>, operation: Operation) {
+        let began = Instant::now();
+        let shared = self.shared.clone();
+        count(&shared.counters.operations);
+        let correlation = envelope.correlation_id.as_deref().or(envelope.id.as_deref());
+        let outcome = self.perform(envelope, operation).await;
+        shared.counters.took(began.elapsed());
+        self.note(operation, &envelope.name, correlation, outcome.as_ref().err());
+        match outcome {
+            Ok(Some(payload)) => self.reply(envelope, &envelope.name, &payload),
+            // It has been answered in a shape of its own.
+            Ok(None) => {}
+            Err(refusal) => {
+                count(&shared.counters.refusals);
+                tracing::debug!(operation = envelope.name, %refusal, "operation refused");
+                self.say(&error(envelope.id.as_deref(), &refusal, Some(correlation)));
+            }
+        }
+    }
+
+    async fn perform(
+        &mut self,
+        envelope: &ControlEnvelope<'_>,
+        operation: Operation,
+    ) -> Result<Option<String>, Refusal> {
+        let correlation = envelope.correlation_id.as_deref().or(envelope.id.as_deref());
+        let payload = envelope.payload.as_ref();
+        let scope = operations::check(&self.shared, self.who, operation, correlation, payload)?;
+        let fields = Fields::of(payload)?;
+        match operation {
+            Operation::CatalogWatch => return self.start_watch(fields).map(Some),
+            Operation::CatalogUnwatch => {
+                self.watch = None;
+                return Ok(Some(r#"{"enabled":false}"#.to_owned()));
+            }
+            Operation::DebugSubscribe | Operation::DebugUnsubscribe => {
+                self.subscribe(envelope, operation == Operation::DebugSubscribe);
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let call = Call {
+            shared: &self.shared,
+            peer: &self.peer,
+            who: self.who,
+            operation,
+            dialect: self.dialect,
+            is_operator: scope.is_operator,
+        };
+        operations::run(&call, fields).await.map(Some)
+    }
+
+    fn start_watch(&mut self, fields: Fields<'_>) -> Result<String, Refusal> {
+        let node = fields.optional("node_id", NodeId::new)?;
+        let (usual, most) = REPLAY;
+        let limit = fields.unsigned("replay_limit")?.unwrap_or(usual).min(most);
+        // First the feed, so that nothing falls between it and the history.
+        let feed = self.shared.catalog_feed.subscribe();
+        let history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let past = history.last(usize::try_from(limit).unwrap_or_default(), node.as_ref());
+        drop(history);
+        for event in &past {
+            self.say(&event.frame);
+        }
+        let out = ObjectWriter::new().json("enabled", true);
+        let out = match &node {
+            Some(node) => out.text("node_id", node.as_str()),
+            None => out,
+        };
+        self.watch = Some(Watch { feed, node });
+        Ok(out
+            .json("replay_limit", limit)
+            .json("replayed", past.len())
+            .finish())
+    }
+
+    fn subscribe(&mut self, envelope: &ControlEnvelope<'_>, enabled: bool) {
+        self.topology = enabled.then(|| self.shared.topology_feed.subscribe());
+        self.push = None;
+        let payload = ObjectWriter::new().json("enabled", enabled).finish();
+        let request = envelope.id.as_deref().unwrap_or_default();
+        let now_ms = self.shared.clock.now_ms();
+        self.say(&debug_event(request, "control.subscription", &payload, now_ms));
+    }
+
+    /// Notes what was changed, and what was tried.
+    fn note(&self, operation: Operation, name: &str, correlation: Option<&str>, refusal: Option<&Refusal>) {
+        let is_identity = refusal.is_some_and(|refusal| matches!(refusal.code, Code::NodeAuthFailed));
+        let is_pairing = matches!(operation, Operation::NodeJoin | Operation::NodeJoinRequest);
+        // A node that waits for approval asks every few seconds.
+        let is_waiting = refusal.is_some_and(|refusal| refusal.code == Code::ApprovalPending);
+        let scope = match operation.scope() {
+            Some(scope) if !is_waiting => scope.word(),
+            None if is_pairing || is_identity => "pairing",
+            _ => return,
+        };
+        self.shared.audit(Entry {
+            timestamp_ms: self.shared.clock.now_ms(),
+            agent_id: self.who.agent().to_owned(),
+            control_type: format!("control.{name}"),
+            scope,
+            correlation_id: correlation.map(str::to_owned),
+            error: refusal.map(|refusal| refusal.code.to_string()),
+            address: self.peer.address.map(|address| address.to_string()),
+        });
+    }
+}
+
+fn version_first() -> Refusal {
+    Refusal::saying(Code::ProtocolMismatch, "control.version must be negotiated first")
+}
+
+/// A payload as the rules of scopes see it.
+pub(crate) type Payload<'p> = Option<&'p strict::Value<'p>>;

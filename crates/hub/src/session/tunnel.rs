@@ -1,0 +1,200 @@
+//! A node's tunnel: after the hello the direction turns, and the hub asks.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spiderweb_protocol::Errno;
+use spiderweb_protocol::control::{
+    Code, FrameKind, FramePeek, NodeId, Refusal, TunnelFault, TunnelHello, tunnel_refusal, tunnel_welcome,
+};
+use spiderweb_protocol::fs::Op;
+use spiderweb_transport::{Frame, Message, WebSocket};
+
+use super::{End, MOST_UNREAD, Peer, ReadingWatch, UNSUPPORTED_OPCODE, first_text, refuse, slow_down};
+use crate::audit::Entry;
+use crate::outlet::Goodbye;
+use crate::pump::{Pumped, hand_over, pump};
+use crate::router::{Attachment, MASKING, error_frame};
+use crate::shared::Shared;
+
+/// Between two looks at requests that nobody answers.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Serves a node until it leaves.
+pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
+    let Some((mut socket, text)) = first_text(socket, &shared).await else {
+        return;
+    };
+    let (node, attachment) = match admit(&text, &shared).await {
+        Ok(admitted) => admitted,
+        Err((peek, fault, node)) => {
+            if let Some(node) = node {
+                tracing::info!(%node, %fault, "tunnel refused");
+                note(&shared, "tunnel.hello", &node, Some(fault.to_string()), &peer);
+            }
+            if fault == TunnelFault::NodeAuthFailed {
+                slow_down(&peer, &shared).await;
+            }
+            let tag = peek
+                .filter(|peek| peek.kind != FrameKind::Control)
+                .and_then(|peek| peek.tag);
+            let frame = Frame::text_from(MASKING, &tunnel_refusal(tag, fault));
+            return refuse(socket, frame).await;
+        }
+    };
+    let tag = FramePeek::of(&text)
+        .ok()
+        .and_then(|peek| peek.tag)
+        .unwrap_or_default();
+    socket.queue(Frame::text_from(MASKING, &tunnel_welcome(tag, &node)));
+    tracing::info!(%node, "tunnel stands");
+    shared.topology_changed("availability_changed");
+    let end = converse(&mut socket, &node, &attachment, &shared).await;
+    if shared.router.detach(&node, attachment.generation) {
+        tracing::info!(%node, "tunnel is down");
+        shared.topology_changed("availability_changed");
+    } else {
+        note(&shared, "tunnel.takeover", &node, None, &peer);
+    }
+    end.finish(socket).await;
+}
+
+fn note(shared: &Shared, what: &str, node: &NodeId, error: Option<String>, peer: &Peer) {
+    shared.audit(Entry {
+        timestamp_ms: shared.clock.now_ms(),
+        agent_id: node.to_string(),
+        control_type: what.to_owned(),
+        scope: "node",
+        correlation_id: None,
+        error,
+        address: peer.address.map(|address| address.to_string()),
+    });
+}
+
+type Refused = (Option<FramePeek>, TunnelFault, Option<NodeId>);
+
+/// Judges the first frame.
+async fn admit(text: &[u8], shared: &Arc<Shared>) -> Result<(NodeId, Attachment), Refused> {
+    let peek = FramePeek::of(text).map_err(|_| (None, TunnelFault::SomethingElse, None))?;
+    let refused = |fault, node| (Some(peek.clone()), fault, node);
+    if peek.kind != FrameKind::Request(Op::Hello) {
+        return Err(refused(TunnelFault::SomethingElse, None));
+    }
+    let payload = peek.payload(text);
+    let hello = TunnelHello::decode(payload.as_ref()).map_err(|fault| refused(fault, None))?;
+    let node = hello.node_id.clone();
+    authenticate(&hello, shared)
+        .await
+        .map_err(|fault| refused(fault, Some(node.clone())))?;
+    match shared.router.attach(&node, shared.clock.now_ms()) {
+        Ok(attachment) => Ok((node, attachment)),
+        Err(_contested) => {
+            tracing::warn!(%node, "two processes fight for this node's tunnel; the newer one is refused");
+            Err(refused(TunnelFault::Contested, Some(node)))
+        }
+    }
+}
+
+async fn authenticate(hello: &TunnelHello, shared: &Arc<Shared>) -> Result<(), TunnelFault> {
+    let TunnelHello { node_id, node_secret } = hello.clone();
+    let checked = shared.registry(move |registry, _| registry.authenticate(&node_id, &node_secret));
+    checked.await.map_err(|refusal: Refusal| match refusal.code {
+        Code::NodeNotFound => TunnelFault::NodeNotFound,
+        Code::NodeAuthFailed => TunnelFault::NodeAuthFailed,
+        // Never one of the two words that make a node forget itself.
+        _ => TunnelFault::NoTunnel,
+    })
+}
+
+async fn converse(
+    socket: &mut WebSocket,
+    node: &NodeId,
+    attachment: &Attachment,
+    shared: &Arc<Shared>,
+) -> End {
+    let Attachment { generation, outlet } = attachment;
+    let limits = &shared.limits;
+    let mut tick = tokio::time::interval(TICK.min(limits.ping_every));
+    let mut ping = tokio::time::interval(limits.ping_every);
+    let mut reading = ReadingWatch::new();
+    let mut last_tick = Instant::now();
+    let (mut heard, mut bytes_read) = (Instant::now(), socket.bytes_read());
+    loop {
+        hand_over(socket, outlet, |_| {});
+        if let Some(goodbye) = outlet.goodbye() {
+            return End::Parting(goodbye);
+        }
+        // Pongs alone: everything else waits in the outlet.
+        if socket.queued_bytes() > MOST_UNREAD {
+            return End::Parting(Goodbye::TOO_SLOW);
+        }
+        let pumped = tokio::select! {
+            biased;
+            () = shared.tasks.stopped().cancelled() => return End::Parting(Goodbye::STOPPING),
+            _ = tick.tick() => {
+                let oldest = shared.router.expire(node, limits.request);
+                if socket.bytes_read() != bytes_read {
+                    (heard, bytes_read) = (Instant::now(), socket.bytes_read());
+                }
+                // A node that does one thing at a time answers pings late: it is silent only if nothing is asked.
+                let is_busy = oldest.is_some_and(|age| age < limits.tunnel_silence);
+                if heard.elapsed() >= limits.tunnel_silence && !is_busy {
+                    return End::Parting(Goodbye::SILENT);
+                }
+                let since_last = last_tick.elapsed();
+                last_tick = Instant::now();
+                if reading.is_stuck(socket, since_last, limits.unread) {
+                    return End::Parting(Goodbye::TOO_SLOW);
+                }
+                continue;
+            }
+            _ = ping.tick() => {
+                socket.queue(Frame::ping(MASKING, b"hub"));
+                continue;
+            }
+            // What waits in the outlet is handed over before every wait, so messages do not starve it.
+            pumped = pump(socket, true) => pumped,
+            () = outlet.changed() => continue,
+        };
+        let text = match pumped {
+            Ok(Pumped::Message(Message::Text(text))) => text,
+            Ok(Pumped::Message(Message::Ping(payload))) => {
+                socket.queue(Frame::pong(MASKING, &payload));
+                continue;
+            }
+            Ok(Pumped::Message(Message::Unsupported { .. })) => {
+                socket.queue(error_frame(None, Errno::EINVAL, UNSUPPORTED_OPCODE));
+                continue;
+            }
+            Ok(Pumped::Message(Message::Pong) | Pumped::Room) => continue,
+            Ok(Pumped::Message(Message::Close(payload))) => return End::Closed(payload),
+            Ok(Pumped::Ended) => return End::Left,
+            Err(error) => return End::Failed(error),
+        };
+        // What nobody can read is for nobody.
+        let Ok(peek) = FramePeek::of(&text) else { continue };
+        match peek.kind {
+            FrameKind::Request(Op::Hello) => {
+                let payload = peek.payload(&text);
+                let answer = match TunnelHello::decode(payload.as_ref()) {
+                    Ok(hello) if hello.node_id != *node => Err(TunnelFault::AnotherNode),
+                    Ok(hello) => authenticate(&hello, shared).await,
+                    Err(fault) => Err(fault),
+                };
+                let text = match answer {
+                    Ok(()) => tunnel_welcome(peek.tag.unwrap_or_default(), node),
+                    Err(fault) => tunnel_refusal(peek.tag, fault),
+                };
+                socket.queue(Frame::text_from(MASKING, &text));
+                if answer.is_err() {
+                    return End::Refused;
+                }
+            }
+            FrameKind::Event => shared.router.publish(node, *generation, &text),
+            FrameKind::Request(_) | FrameKind::Control => {}
+            FrameKind::Reply(_) | FrameKind::Error | FrameKind::Other => {
+                shared.router.answer(node, *generation, &peek, &text);
+            }
+        }
+    }
+}

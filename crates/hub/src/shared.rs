@@ -1,0 +1,261 @@
+//! What all sessions of a hub share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use spiderweb_protocol::control::{Code, NodeId, Refusal, VersionAck};
+use tokio::sync::broadcast;
+
+use crate::audit::{Audit, Entry};
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::metrics::{Counters, Gauges, count};
+use crate::random::Random;
+use crate::registry::{RecordError, Registry, Terms};
+use crate::router::Router;
+use crate::store::Store;
+use crate::tasks::Tasks;
+use crate::tokens::Tokens;
+use crate::watch::{CatalogEvent, History};
+use crate::wrong_tokens::WrongTokens;
+
+/// Changes a subscriber may be behind before it is told that it missed some.
+const FEED: usize = 64;
+
+/// See the module's story.
+pub(crate) struct Shared {
+    pub(crate) tasks: Tasks,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) generations: VersionAck,
+    pub(crate) tokens: Mutex<Tokens>,
+    pub(crate) random: Random,
+    pub(crate) router: Router,
+    pub(crate) counters: Counters,
+    pub(crate) wrong_tokens: WrongTokens,
+    pub(crate) history: Mutex<History>,
+    /// Catalog changes, for watchers.
+    pub(crate) catalog_feed: broadcast::Sender<Arc<CatalogEvent>>,
+    /// What changed nodes, mounts or projects, for subscribers.
+    pub(crate) topology_feed: broadcast::Sender<Arc<str>>,
+    audit: Mutex<Audit>,
+    keeper: Arc<Mutex<Keeper>>,
+}
+
+/// The registry and its store.
+pub(crate) struct Keeper {
+    registry: Registry,
+    store: Box<dyn Store>,
+    terms: Terms,
+    random: Random,
+}
+
+impl Keeper {
+    /// Restores what the store holds. Blocks.
+    pub(crate) fn open(
+        mut store: Box<dyn Store>,
+        terms: Terms,
+        random: Random,
+        now_ms: u64,
+    ) -> Result<Self, OpenFailure> {
+        let records = store
+            .load()
+            .map_err(|error| OpenFailure::Store(error.to_string()))?;
+        let registry = Registry::restore(records, terms, random.clone(), now_ms)?;
+        let mut keeper = Self {
+            registry,
+            store,
+            terms,
+            random,
+        };
+        keeper
+            .work(now_ms, |registry, _| registry.ensure_ticket_key())
+            .map_err(|refusal| OpenFailure::Store(refusal.to_string()))?;
+        Ok(keeper)
+    }
+
+    /// Does something with the registry. What it changed is stored when this returns, or has not happened.
+    fn work<T>(
+        &mut self,
+        now_ms: u64,
+        work: impl FnOnce(&mut Registry, u64) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let result = work(&mut self.registry, now_ms);
+        let changes = self.registry.take_changes();
+        if changes.is_empty() {
+            return result;
+        }
+        let stored = match &result {
+            Ok(_) => self.store.commit(&changes).map_err(|error| {
+                tracing::error!(%error, "a change was refused because it could not be kept");
+                Refusal::saying(Code::ControlPlaneError, error.to_string())
+            }),
+            // Half an operation is none.
+            Err(refusal) => Err(refusal.clone()),
+        };
+        match stored {
+            Ok(()) => result,
+            Err(refusal) => {
+                self.fall_back(now_ms);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Goes back to what is stored.
+    fn fall_back(&mut self, now_ms: u64) {
+        let restored = self
+            .store
+            .load()
+            .map_err(|error| error.to_string())
+            .and_then(|records| {
+                Registry::restore(records, self.terms, self.random.clone(), now_ms)
+                    .map_err(|error| error.to_string())
+            });
+        match restored {
+            Ok(registry) => self.registry = registry,
+            Err(error) => tracing::error!(%error, "the database cannot be read; the hub goes on from memory"),
+        }
+    }
+}
+
+/// What was read at the start.
+pub(crate) struct Opened {
+    pub(crate) tokens: Tokens,
+    pub(crate) random: Random,
+    pub(crate) audit: Audit,
+    pub(crate) keeper: Keeper,
+}
+
+/// Why the registry is not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFailure {
+    /// The store fails.
+    #[error("{0}")]
+    Store(String),
+    /// A record is not understood.
+    #[error("{0}; nothing was changed")]
+    Record(#[from] RecordError),
+}
+
+impl Shared {
+    pub(crate) fn new(
+        tasks: Tasks,
+        clock: Clock,
+        (limits, generations): (Limits, VersionAck),
+        opened: Opened,
+    ) -> Self {
+        let Opened {
+            tokens,
+            random,
+            audit,
+            keeper,
+        } = opened;
+        Self {
+            tasks,
+            limits,
+            clock,
+            generations,
+            tokens: Mutex::new(tokens),
+            random,
+            router: Router::new(),
+            counters: Counters::default(),
+            wrong_tokens: WrongTokens::default(),
+            history: Mutex::new(History::default()),
+            catalog_feed: broadcast::Sender::new(FEED),
+            topology_feed: broadcast::Sender::new(FEED),
+            audit: Mutex::new(audit),
+            keeper: Arc::new(Mutex::new(keeper)),
+        }
+    }
+
+    pub(crate) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the registry, on a thread that may wait for the disk. What it changed is stored when this
+    /// returns.
+    pub(crate) async fn registry<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Registry, u64) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (keeper, now_ms) = (self.keeper.clone(), self.clock.now_ms());
+        let done = self.tasks.blocking(move || {
+            let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+            keeper.work(now_ms, work)
+        });
+        done.await
+            .unwrap_or_else(|| Err(Refusal::saying(Code::ControlPlaneError, "the operation failed")))
+    }
+
+    /// Notes an audit record.
+    pub(crate) fn audit(&self, entry: Entry) {
+        self.audit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(entry);
+    }
+
+    /// The answer to `audit_tail`.
+    pub(crate) fn audit_tail(&self, limit: Option<u64>, agent: Option<&str>) -> String {
+        self.audit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tail(limit, agent)
+    }
+
+    /// Tells subscribers that nodes, mounts or projects changed.
+    pub(crate) fn topology_changed(&self, reason: &str) {
+        // Nobody may listen.
+        let _ = self.topology_feed.send(reason.into());
+    }
+
+    /// A node's lease is over, or it was deleted.
+    pub(crate) fn node_is_gone(&self, node: &NodeId) {
+        self.router.evict(node);
+        self.topology_changed("availability_changed");
+    }
+
+    /// What stands at this moment.
+    pub(crate) async fn gauges(self: &Arc<Self>) -> Result<Gauges, Refusal> {
+        let shared = self.clone();
+        let (tunnels, clients) = self.router.counts();
+        let watchers = self.catalog_feed.receiver_count();
+        self.registry(move |registry, now_ms| {
+            let nodes = registry.nodes();
+            let is_online = |id: &NodeId| registry.has_lease(id, now_ms) && shared.router.is_connected(id);
+            Ok(Gauges {
+                open_invites: registry.open_invites(now_ms),
+                nodes_online: nodes.iter().filter(|node| is_online(&node.node_id)).count(),
+                nodes: nodes.len(),
+                projects: registry.projects().count(),
+                tunnels,
+                clients,
+                watchers,
+            })
+        })
+        .await
+    }
+
+    /// Looks at leases, again and again.
+    pub(crate) async fn sweep(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(self.limits.sweep_every);
+        loop {
+            tokio::select! {
+                () = self.tasks.stopped().cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let shared = self.clone();
+            let swept = self
+                .registry(move |registry, now_ms| {
+                    registry.sweep(|node| shared.router.is_connected(node), now_ms)
+                })
+                .await;
+            let Ok(swept) = swept else { continue };
+            for node in swept.expired.iter().chain(&swept.removed) {
+                count(&self.counters.expired);
+                tracing::info!(%node, "lease is over");
+                self.node_is_gone(node);
+            }
+        }
+    }
+}
