@@ -1,25 +1,60 @@
 //! What a node is started with. Values are checked where they are made, so nothing here can be half right.
 
+mod control;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use spiderweb_protocol::Secret;
+use spiderweb_protocol::{Dialect, Secret};
+
+pub use self::control::{ControlConfig, Invites, PairMode, TokenFileError, TokenSource};
+use crate::manifest::Sources;
 
 /// A node's configuration.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// Address to listen on; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free one. Without effect in control mode.
     pub listen: SocketAddr,
+    /// The hub to serve through, instead of listening.
+    pub control: Option<ControlConfig>,
     /// The folders to serve, in the order clients see them.
     pub exports: Vec<ExportConfig>,
-    /// The exports are the default one, because none was asked for.
+    /// The exports are the default one, because none was asked for. It is served only where no service is.
     pub default_export: bool,
+    /// The name under which manifests know the node, in place of `{node_id}`.
+    pub node_name: String,
+    /// The namespace services.
+    pub services: ServicesConfig,
     /// What clients must say in hello. `None`: everybody who reaches the address is let in.
     pub token: Option<Secret>,
     /// Bounds on what peers may cost.
     pub limits: Limits,
 }
+
+/// Which namespace services a node has, and what they may use.
+#[derive(Debug, Clone, Default)]
+pub struct ServicesConfig {
+    /// The words of their texts.
+    pub dialect: Dialect,
+    /// Where their manifests are.
+    pub manifests: Sources,
+    /// Ids of built-in terminals: identifiers, each once.
+    pub terminals: Vec<String>,
+    /// The service `fs` is published, so no manifest may take its id.
+    pub has_fs_service: bool,
+    /// How often manifests are looked at besides when their files change; not zero.
+    pub reload_every: Duration,
+    /// The node's state file, beside which the state of services is kept; nowhere if absent.
+    pub state_file: Option<PathBuf>,
+    /// The program that plays the helper for libraries: the daemon itself.
+    pub helper: PathBuf,
+    /// Folder for compiled modules; they are kept in memory only if absent.
+    pub module_cache: Option<PathBuf>,
+}
+
+/// How often manifests are looked at unless flags say otherwise.
+pub const DEFAULT_RELOAD: Duration = Duration::from_secs(2);
 
 /// A folder to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +102,10 @@ impl Default for Limits {
 
 impl Limits {
     /// Blocking threads a runtime needs so that no session ever waits for another's disk: one for each
-    /// connection, the extra ones, and a few for the node itself. They are started on demand.
+    /// connection, the extra ones, some for drivers, and a few for the node itself. They are started on demand.
     pub fn blocking_threads(&self) -> usize {
-        self.connections + self.extra_runners + 16
+        /// Modules that run at a time; further ones wait.
+        const DRIVERS: usize = 256;
+        self.connections + self.extra_runners + DRIVERS + 16
     }
 }

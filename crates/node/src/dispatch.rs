@@ -4,15 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use smallvec::smallvec;
 use spiderweb_fs::{
-    Creation, Events, Export, ExportTable, FsError, HandleTable, Invalidations, OpenHandle, Patience,
-    SessionId,
+    Aftermath, BoxFuture, Creation, Effect, Events, Export, ExportTable, FsError, HandleTable, Invalidations,
+    OpenHandle, Patience, SessionId,
 };
 use spiderweb_protocol::fs::{
     Change, Event, HelloReply, ListingEncoder, LockKind, Op, OpenFlags, Opened, Reply, Request,
 };
-use spiderweb_protocol::limits::{MAX_READ, MAX_WRITE};
+use spiderweb_protocol::limits::{MAX_FRAME, MAX_READ, MAX_WRITE, PAGE_RESERVE, SEED_IO};
 use spiderweb_protocol::{Base64Text, EntryName, HandleId, InodeId, Secret};
 use tokio::sync::{Notify, Semaphore};
 
@@ -25,10 +26,10 @@ const LOCK_ATTEMPTS: usize = 8;
 
 /// Everything the sessions of a node share.
 pub(crate) struct Service {
-    exports: ExportTable,
+    /// What is served, and what hello says of it; replaced whole when services come and go.
+    offer: ArcSwap<Offer>,
     pub(crate) handles: HandleTable,
     pub(crate) news: Arc<Invalidations>,
-    pub(crate) hello: Arc<HelloReply>,
     pub(crate) token: Option<Secret>,
     pub(crate) limits: Limits,
     /// Permits for threads beyond each session's own.
@@ -40,11 +41,36 @@ pub(crate) struct Service {
     pub(crate) tasks: Tasks,
 }
 
+/// The exports at one time.
+struct Offer {
+    exports: ExportTable,
+    hello: Arc<HelloReply>,
+}
+
+impl Offer {
+    fn new(exports: ExportTable) -> Self {
+        let hello = HelloReply {
+            name: "spiderweb-fs-node".into(),
+            os: std::env::consts::OS.into(),
+            ver: "0.1.0".into(),
+            caps: exports.caps(),
+            max_read: MAX_READ,
+            max_write: MAX_WRITE as u32,
+        };
+        Self {
+            exports,
+            hello: Arc::new(hello),
+        }
+    }
+}
+
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     pub(crate) session: SessionId,
     pub(crate) peer: Option<IpAddr>,
+    /// Bytes of the largest frame the peer takes.
+    pub(crate) frame_limit: usize,
 }
 
 /// What came of a request.
@@ -52,6 +78,8 @@ pub(crate) struct Outcome {
     pub(crate) result: Result<Reply, FsError>,
     /// What everybody is told, the asking session first.
     pub(crate) events: Events,
+    /// The request goes on: `result` is its answer only if this ends well.
+    pub(crate) pending: Option<BoxFuture<Effect>>,
 }
 
 impl Outcome {
@@ -59,6 +87,7 @@ impl Outcome {
         Self {
             result,
             events: Events::new(),
+            pending: None,
         }
     }
 
@@ -67,8 +96,30 @@ impl Outcome {
             Ok((reply, events)) => Self {
                 result: Ok(reply),
                 events,
+                pending: None,
             },
             Err(error) => Self::quiet(Err(error)),
+        }
+    }
+
+    /// Of a change of content: `usual` tells of it where nothing else follows.
+    fn after(reply: Reply, usual: Events, aftermath: Aftermath) -> Self {
+        match aftermath {
+            Aftermath::Nothing => Self {
+                result: Ok(reply),
+                events: usual,
+                pending: None,
+            },
+            Aftermath::Over(Effect { result, events }) => Self {
+                result: result.map(|()| reply),
+                events,
+                pending: None,
+            },
+            Aftermath::Pending { events, end } => Self {
+                result: Ok(reply),
+                events,
+                pending: Some(end),
+            },
         }
     }
 }
@@ -93,17 +144,10 @@ impl Service {
         limits: Limits,
         tasks: Tasks,
     ) -> Self {
-        let hello = HelloReply {
-            name: "spiderweb-fs-node".into(),
-            os: std::env::consts::OS.into(),
-            ver: "0.1.0".into(),
-            caps: exports.caps(),
-        };
         Self {
-            exports,
+            offer: ArcSwap::from_pointee(Offer::new(exports)),
             handles: HandleTable::new(limits.handles, limits.handle_grace, Instant::now()),
             news,
-            hello: Arc::new(hello),
             token,
             limits,
             extra_runners: Arc::new(Semaphore::new(limits.extra_runners)),
@@ -114,6 +158,36 @@ impl Service {
         }
     }
 
+    /// Serves other exports from now on. Requests under way end as they began.
+    pub(crate) fn offer(&self, exports: ExportTable) {
+        self.news
+            .set_roots(exports.iter().map(|export| export.source().root()));
+        self.offer.store(Arc::new(Offer::new(exports)));
+    }
+
+    /// What hello answers to a peer that takes frames of this size.
+    pub(crate) fn hello(&self, frame_limit: usize) -> Arc<HelloReply> {
+        let hello = self.offer.load().hello.clone();
+        if frame_limit >= MAX_FRAME {
+            return hello;
+        }
+        Arc::new(HelloReply {
+            max_read: SEED_IO,
+            max_write: SEED_IO,
+            ..HelloReply::clone(&hello)
+        })
+    }
+
+    /// The roots of what is served.
+    pub(crate) fn roots(&self) -> Vec<InodeId> {
+        let offer = self.offer.load();
+        offer
+            .exports
+            .iter()
+            .map(|export| export.source().root())
+            .collect()
+    }
+
     /// Refuses what the export behind an id can never do, before any argument is looked at (section 8).
     pub(crate) fn check_capability(&self, op: Op, node: Option<InodeId>) -> Result<(), FsError> {
         let needs: fn(&spiderweb_protocol::fs::ExportCaps) -> bool = match op {
@@ -121,7 +195,8 @@ impl Service {
             Op::Setxattr | Op::Getxattr | Op::Listxattr | Op::Removexattr => |caps| caps.xattr,
             _ => return Ok(()),
         };
-        match node.and_then(|id| self.exports.of(id).ok()) {
+        let offer = self.offer.load();
+        match node.and_then(|id| offer.exports.of(id).ok()) {
             Some(export) if !needs(&export.source().caps()) => Err(FsError::NotImplemented),
             _ => Ok(()),
         }
@@ -131,16 +206,17 @@ impl Service {
     /// [`FsError::NotNow`] means that nothing was done.
     pub(crate) fn perform(&self, request: &Request, caller: Caller, patience: Patience) -> Outcome {
         let session = caller.session;
+        let exports = &self.offer.load().exports;
         match request {
-            Request::Exports => Outcome::quiet(Ok(Reply::Exports(self.exports.announced().clone()))),
+            Request::Exports => Outcome::quiet(Ok(Reply::Exports(exports.announced().clone()))),
             Request::Getattr { id } => Outcome::quiet(
-                self.exports
+                exports
                     .of(*id)
                     .and_then(|e| e.source().getattr(*id, patience))
                     .map(Reply::Attr),
             ),
             Request::Lookup { parent, name } => Outcome::quiet(
-                self.exports
+                exports
                     .of(*parent)
                     .and_then(|e| e.source().lookup(*parent, name, patience))
                     .map(Reply::Attr),
@@ -149,85 +225,90 @@ impl Service {
                 Outcome::quiet(self.read(*handle, *offset, *len, session, patience))
             }
             Request::Open { id, flags } if !flags.truncates() => {
-                Outcome::quiet(self.open(*id, *flags, session, patience))
+                let opened = self.open(exports, *id, *flags, session, patience);
+                Outcome::quiet(opened.map(|(reply, _)| reply))
             }
             Request::Close { handle } => Outcome::quiet(self.close(*handle, session, patience)),
             _ if patience == Patience::Immediate => Outcome::quiet(Err(FsError::NotNow)),
             Request::Statfs { id } => Outcome::quiet(
-                self.exports
+                exports
                     .of(*id)
                     .and_then(|e| e.source().statfs(*id))
                     .map(Reply::Statfs),
             ),
-            Request::Readdirp { dir, cookie, max } => Outcome::quiet(self.list(*dir, *cookie, *max)),
-            Request::Open { id, flags } => {
-                Outcome::changed(self.open(*id, *flags, session, patience), |reply| {
-                    (reply, smallvec![inode(*id, Change::All)])
-                })
+            Request::Readdirp { dir, cookie, max } => {
+                Outcome::quiet(list(exports, *dir, *cookie, *max, caller.frame_limit))
             }
+            Request::Open { id, flags } => Outcome::changed(
+                self.open(exports, *id, *flags, session, patience),
+                |(reply, truncated)| {
+                    let events = truncated.then(|| inode(*id, Change::All));
+                    (reply, events.into_iter().collect())
+                },
+            ),
             Request::Write { handle, offset, data } => self.write(*handle, *offset, data, session),
             Request::Lock { handle, kind, .. } => Outcome::quiet(self.lock(*handle, *kind, session)),
             Request::Getxattr { id, name } => Outcome::quiet(
-                self.exports
+                exports
                     .of(*id)
                     .and_then(|e| e.source().xattr(*id, name))
                     .map(Reply::XattrValue),
             ),
             Request::Listxattr { id } => Outcome::quiet(
-                self.exports
+                exports
                     .of(*id)
                     .and_then(|e| e.source().xattrs(*id))
                     .map(Reply::XattrNames),
             ),
-            _ => self.change(request, caller),
+            _ => self.change(exports, request, caller),
         }
     }
 
-    /// The export behind an id, for a change: the id must exist, then the export must allow it (section 8).
-    fn writable(&self, id: InodeId) -> Result<&Export, FsError> {
-        let export = self.exports.of(id)?;
-        if export.is_read_only() {
-            export.source().exists(id)?;
-        }
-        export.check_writable()?;
-        Ok(export)
-    }
-
-    fn change(&self, request: &Request, caller: Caller) -> Outcome {
+    fn change(&self, exports: &ExportTable, request: &Request, caller: Caller) -> Outcome {
         match request {
             Request::Create {
                 parent,
                 name,
                 mode,
                 flags,
-            } => Outcome::changed(self.create(*parent, name, *mode, *flags, caller), |created| {
-                let Created {
-                    reply,
-                    id,
-                    generation,
-                } = created;
-                let new = Event::Inode {
-                    id,
-                    change: Change::All,
-                    generation: Some(generation),
-                };
-                (reply, smallvec![entries(*parent), new])
-            }),
+            } => Outcome::changed(
+                self.create(exports, *parent, name, *mode, *flags, caller),
+                |created| {
+                    let Created {
+                        reply,
+                        id,
+                        generation,
+                    } = created;
+                    let new = Event::Inode {
+                        id,
+                        change: Change::All,
+                        generation: Some(generation),
+                    };
+                    (reply, smallvec![entries(*parent), new])
+                },
+            ),
             Request::Truncate { id, size } => {
-                let result = self.writable(*id).and_then(|e| e.source().truncate(*id, *size));
-                Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::All)]))
+                let result = writable(exports, *id).and_then(|e| e.source().truncate(*id, *size));
+                Outcome::changed(result, |generation| {
+                    let event = Event::Inode {
+                        id: *id,
+                        change: Change::All,
+                        generation,
+                    };
+                    (Reply::Done, smallvec![event])
+                })
             }
             Request::Unlink { parent, name } => {
-                self.change_entries(*parent, |e| e.source().unlink(*parent, name))
+                change_entries(exports, *parent, |e| e.source().unlink(*parent, name))
             }
             Request::Mkdir { parent, name } => {
-                self.change_entries(*parent, |e| e.source().mkdir(*parent, name))
+                change_entries(exports, *parent, |e| e.source().mkdir(*parent, name))
             }
             Request::Rmdir { parent, name } => {
-                self.change_entries(*parent, |e| e.source().rmdir(*parent, name))
+                change_entries(exports, *parent, |e| e.source().rmdir(*parent, name))
             }
             Request::Symlink { parent, name, target } => {
-                self.change_entries(*parent, |e| e.source().symlink(*parent, name, target))
+                change_entries(exports, *parent, |e| e.source().symlink(*parent, name, target))
             }
             Request::Rename {
                 old_parent,
@@ -235,15 +316,16 @@ impl Service {
                 new_parent,
                 new_name,
             } => {
-                let result = self.rename(*old_parent, old_name, *new_parent, new_name);
-                Outcome::changed(result, |moved| {
-                    let mut events: Events = smallvec![entries(*old_parent)];
-                    if old_parent != new_parent {
-                        events.push(entries(*new_parent));
-                    }
-                    events.push(inode(moved, Change::All));
-                    (Reply::Done, events)
-                })
+                let (moved, aftermath) = match rename(exports, *old_parent, old_name, *new_parent, new_name) {
+                    Ok(renamed) => renamed,
+                    Err(error) => return Outcome::quiet(Err(error)),
+                };
+                let mut events: Events = smallvec![entries(*old_parent)];
+                if old_parent != new_parent {
+                    events.push(entries(*new_parent));
+                }
+                events.push(inode(moved, Change::All));
+                Outcome::after(Reply::Done, events, aftermath)
             }
             Request::Setxattr {
                 id,
@@ -251,7 +333,7 @@ impl Service {
                 value,
                 flags,
             } => {
-                let result = self.writable(*id).and_then(|e| {
+                let result = writable(exports, *id).and_then(|e| {
                     let source = e.source();
                     source.exists(*id)?;
                     let value = value.decode().map_err(|_| FsError::InvalidBase64)?;
@@ -260,23 +342,12 @@ impl Service {
                 Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::Attr)]))
             }
             Request::Removexattr { id, name } => {
-                let result = self
-                    .writable(*id)
-                    .and_then(|e| e.source().remove_xattr(*id, name));
+                let result = writable(exports, *id).and_then(|e| e.source().remove_xattr(*id, name));
                 Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::Attr)]))
             }
             // Everything else was answered by `perform`.
             _ => Outcome::quiet(Err(FsError::NotImplemented)),
         }
-    }
-
-    fn change_entries(
-        &self,
-        parent: InodeId,
-        change: impl FnOnce(&Export) -> Result<(), FsError>,
-    ) -> Outcome {
-        let result = self.writable(parent).and_then(change);
-        Outcome::changed(result, |()| (Reply::Done, smallvec![entries(parent)]))
     }
 
     fn handle(&self, id: HandleId, session: SessionId) -> Result<Arc<OpenHandle>, FsError> {
@@ -293,10 +364,10 @@ impl Service {
     ) -> Result<Reply, FsError> {
         let handle = self.handle(handle, session)?;
         let len = len.min(MAX_READ) as usize;
-        let bytes = handle.reader()?.read(offset, len, patience)?;
+        let chunk = handle.reader()?.read(offset, len, patience)?;
         Ok(Reply::Data {
-            eof: bytes.len() < len,
-            bytes,
+            eof: chunk.eof,
+            bytes: chunk.bytes,
         })
     }
 
@@ -312,55 +383,63 @@ impl Service {
             if bytes.len() > MAX_WRITE {
                 return Err(FsError::WriteTooLarge);
             }
-            file.write(offset, &bytes)?;
-            Ok((handle.inode(), bytes.len()))
+            let aftermath = file.write(offset, &bytes)?;
+            Ok((handle.inode(), bytes.len(), aftermath))
         });
-        Outcome::changed(result, |(id, count)| {
-            (Reply::Written(count), smallvec![inode(id, Change::Data)])
-        })
+        match result {
+            Ok((id, count, aftermath)) => Outcome::after(
+                Reply::Written(count),
+                smallvec![inode(id, Change::Data)],
+                aftermath,
+            ),
+            Err(error) => Outcome::quiet(Err(error)),
+        }
     }
 
     fn open(
         &self,
+        exports: &ExportTable,
         id: InodeId,
         flags: OpenFlags,
         session: SessionId,
         patience: Patience,
-    ) -> Result<Reply, FsError> {
+    ) -> Result<(Reply, bool), FsError> {
         let export = if flags.writes() {
             if patience == Patience::Immediate {
                 return Err(FsError::NotNow);
             }
-            let export = self.writable(id)?;
+            let export = writable(exports, id)?;
             // Before the file is cut: an operation that fails has changed nothing.
             self.handles.check_room(session)?;
             export
         } else {
-            self.exports.of(id)?
+            exports.of(id)?
         };
         let opened = export.source().open(id, flags, patience)?;
         let access = (flags.reads(), flags.writes());
-        let generation = opened.attr.generation;
+        let (generation, truncated) = (opened.attr.generation, opened.truncated);
         let handle = self
             .handles
             .insert(opened.file, id, access, session, Instant::now())?;
-        Ok(Reply::Opened(Opened {
+        let reply = Reply::Opened(Opened {
             handle,
             readable: access.0,
             writable: access.1,
             generation,
-        }))
+        });
+        Ok((reply, truncated))
     }
 
     fn create(
         &self,
+        exports: &ExportTable,
         parent: InodeId,
         name: &EntryName,
         mode: u32,
         flags: OpenFlags,
         caller: Caller,
     ) -> Result<Created, FsError> {
-        let source = self.writable(parent)?.source();
+        let source = writable(exports, parent)?.source();
         self.handles.check_room(caller.session)?;
         let now = Instant::now();
         let opened = match source.create(parent, name, mode, flags) {
@@ -425,8 +504,15 @@ impl Service {
         session: SessionId,
     ) -> Result<Reply, FsError> {
         let handle = self.handle(handle, session)?;
-        let export = self.exports.of(handle.inode())?;
-        if !export.source().caps().locks {
+        if !self
+            .offer
+            .load()
+            .exports
+            .of(handle.inode())?
+            .source()
+            .caps()
+            .locks
+        {
             return Err(FsError::NotImplemented);
         }
         handle.file().lock(kind)?;
@@ -451,33 +537,58 @@ impl Service {
     pub(crate) fn wake_lock_waiters(&self) {
         self.lock_released.notify_waiters();
     }
+}
 
-    fn list(&self, dir: InodeId, cookie: u64, max: u32) -> Result<Reply, FsError> {
-        let mut page = ListingEncoder::new(cookie, max);
-        let (eof, generation) = self.exports.of(dir)?.source().list(dir, cookie, &mut page)?;
-        Ok(Reply::Listing(page.finish(eof, generation)))
+/// The export behind an id, for a change: the id must exist, then the export must allow it (section 8).
+fn writable(exports: &ExportTable, id: InodeId) -> Result<&Export, FsError> {
+    let export = exports.of(id)?;
+    if export.is_read_only() {
+        export.source().exists(id)?;
     }
+    export.check_writable()?;
+    Ok(export)
+}
 
-    fn rename(
-        &self,
-        old_parent: InodeId,
-        old_name: &EntryName,
-        new_parent: InodeId,
-        new_name: &EntryName,
-    ) -> Result<InodeId, FsError> {
-        let (from, to) = (self.exports.of(old_parent)?, self.exports.of(new_parent)?);
-        if !std::ptr::eq(from, to) {
-            from.source().exists(old_parent)?;
-            to.source().exists(new_parent)?;
-            return Err(FsError::CrossExport);
-        }
-        if from.is_read_only() {
-            from.source().exists(old_parent)?;
-            from.source().exists(new_parent)?;
-        }
-        from.check_writable()?;
-        from.source().rename(old_parent, old_name, new_parent, new_name)
+fn change_entries(
+    exports: &ExportTable,
+    parent: InodeId,
+    change: impl FnOnce(&Export) -> Result<(), FsError>,
+) -> Outcome {
+    let result = writable(exports, parent).and_then(change);
+    Outcome::changed(result, |()| (Reply::Done, smallvec![entries(parent)]))
+}
+
+fn list(
+    exports: &ExportTable,
+    dir: InodeId,
+    cookie: u64,
+    max: u32,
+    frame_limit: usize,
+) -> Result<Reply, FsError> {
+    let mut page = ListingEncoder::within(cookie, max, frame_limit.saturating_sub(PAGE_RESERVE));
+    let (eof, generation) = exports.of(dir)?.source().list(dir, cookie, &mut page)?;
+    Ok(Reply::Listing(page.finish(eof, generation)))
+}
+
+fn rename(
+    exports: &ExportTable,
+    old_parent: InodeId,
+    old_name: &EntryName,
+    new_parent: InodeId,
+    new_name: &EntryName,
+) -> Result<(InodeId, Aftermath), FsError> {
+    let (from, to) = (exports.of(old_parent)?, exports.of(new_parent)?);
+    if !std::ptr::eq(from, to) {
+        from.source().exists(old_parent)?;
+        to.source().exists(new_parent)?;
+        return Err(FsError::CrossExport);
     }
+    if from.is_read_only() {
+        from.source().exists(old_parent)?;
+        from.source().exists(new_parent)?;
+    }
+    from.check_writable()?;
+    from.source().rename(old_parent, old_name, new_parent, new_name)
 }
 
 struct Created {

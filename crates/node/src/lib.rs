@@ -9,14 +9,31 @@
 //!                              ├─ answered from memory, here and now
 //!                              └─ lane ──► runners on the blocking pool ──► dispatch ──► fs
 //! ```
+#![forbid(unsafe_code)]
+
+pub mod catalog;
+pub mod manifest;
+pub mod pairing;
+pub mod state;
 
 mod config;
+mod control;
 mod dispatch;
+mod lease;
 mod listener;
 mod node;
+mod services;
 mod session;
 mod tasks;
+mod tunnel;
 mod wrong_tokens;
 
-pub use config::{ExportConfig, Limits, NodeConfig};
+pub use config::{
+    ControlConfig, DEFAULT_RELOAD, ExportConfig, Invites, Limits, NodeConfig, PairMode, ServicesConfig,
+    TokenFileError, TokenSource,
+};
+pub use manifest::Sources as ManifestSources;
 pub use node::{Node, StartError};
+pub use services::ManifestFaults;
+pub use spiderweb_transport::{Authorization, WsUrl, WsUrlError};
+pub use state::{LockError, StoreError};

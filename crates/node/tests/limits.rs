@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig};
+use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
 use spiderweb_testkit::FilePeer;
 use spiderweb_testkit::raw_peer::{ENDPOINT, RawPeer, upgrade_request};
 use tempfile::TempDir;
@@ -44,14 +44,17 @@ impl Bench {
         };
         let config = NodeConfig {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            control: None,
             exports: vec![export],
             default_export: false,
+            node_name: "test".to_owned(),
+            services: ServicesConfig::default(),
             token: None,
             limits,
         };
         let node = runtime.block_on(Node::start(config)).unwrap();
         Self {
-            addr: node.address(),
+            addr: node.address().unwrap(),
             _home: home,
             _node: node,
             _runtime: runtime,

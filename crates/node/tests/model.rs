@@ -22,7 +22,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
-use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig};
+use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
 use spiderweb_testkit::Refusal;
 use spiderweb_testkit::file_peer::{FilePeer, number, writing};
 use spiderweb_testkit::model::{self, Model, Object, Outcome, ROOT};
@@ -154,6 +154,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 fn with_node(folder: &Path, test: impl FnOnce(SocketAddr)) {
     let config = NodeConfig {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        control: None,
         exports: vec![ExportConfig {
             name: "work".to_owned(),
             path: folder.to_owned(),
@@ -161,11 +162,13 @@ fn with_node(folder: &Path, test: impl FnOnce(SocketAddr)) {
             read_only: false,
         }],
         default_export: false,
+        node_name: "test".to_owned(),
+        services: ServicesConfig::default(),
         token: None,
         limits: Limits::default(),
     };
     let node = RUNTIME.block_on(Node::start(config)).unwrap();
-    test(node.address());
+    test(node.address().unwrap());
     assert!(RUNTIME.block_on(node.stop(Duration::from_secs(20))));
 }
 

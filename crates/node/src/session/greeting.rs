@@ -7,7 +7,7 @@ use spiderweb_protocol::limits::MAX_FRAME;
 use spiderweb_protocol::{Envelope, EnvelopeError, Errno, MessageKind, Tag};
 use spiderweb_transport::{Frame, Message, WebSocket};
 
-use super::{error_frame, refuse, reply_frame};
+use super::{Wire, error_frame, refuse, reply_frame};
 use crate::dispatch::Service;
 
 /// Bytes of pongs and complaints that may wait for a peer that has not said hello. A ping may be as large as a
@@ -58,7 +58,11 @@ async fn hello(mut socket: WebSocket, service: &Service) -> Option<(WebSocket, H
         }
         match checked {
             Ok(hello) => {
-                socket.queue(accepted(&socket, service, tag.unwrap_or_default()));
+                let wire = Wire {
+                    masking,
+                    frame_limit: MAX_FRAME,
+                };
+                socket.queue(accepted(wire, service, tag.unwrap_or_default()));
                 return Some((socket, hello));
             }
             Err(refusal) => {
@@ -95,11 +99,7 @@ fn judge(frame: &[u8], service: &Service) -> (Option<Tag>, Result<Hello, Refusal
 }
 
 /// The answer to an accepted hello.
-pub(super) fn accepted(socket: &WebSocket, service: &Service, tag: Tag) -> Frame {
-    reply_frame(
-        socket.masking(),
-        Op::Hello,
-        tag,
-        &Ok(Reply::Hello(service.hello.clone())),
-    )
+pub(super) fn accepted(wire: Wire, service: &Service, tag: Tag) -> Frame {
+    let hello = service.hello(wire.frame_limit);
+    reply_frame(wire, Op::Hello, tag, &Ok(Reply::Hello(hello)))
 }

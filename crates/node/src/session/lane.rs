@@ -16,14 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use spiderweb_fs::{Creation, FsError, Patience};
-use spiderweb_protocol::fs::{Reply, Request};
+use spiderweb_fs::{BoxFuture, Creation, Effect, FsError, Patience};
+use spiderweb_protocol::fs::{Event, Reply, Request};
 use spiderweb_protocol::{Errno, HandleId, Tag};
-use spiderweb_transport::{Frame, Masking};
+use spiderweb_transport::Frame;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::footprint::Footprint;
-use super::{error_frame, event_frame, locks, reply_frame};
+use super::{Wire, error_frame, event_frame, locks, reply_frame};
 use crate::dispatch::{Caller, Outcome, Service};
 
 /// How long a request may stand still before others pass it.
@@ -31,6 +31,10 @@ pub(super) const OVERTAKE_AFTER: Duration = Duration::from_millis(2);
 
 /// Requests that wait in one session, running ones not counted.
 const MOST_WAITING: usize = 128;
+
+/// Parked requests at which no more are taken from the socket. Waits for locks alone never are so many, since what
+/// ends them may have to come from there.
+const MOST_PARKED: usize = 2 * MOST_WAITING;
 
 /// Bytes of waiting requests in one session: file data, mostly.
 const MOST_WAITING_BYTES: usize = 8 * 1024 * 1024;
@@ -68,8 +72,8 @@ struct State {
     frame_bytes: usize,
     /// Bytes the socket has not sent yet, as of the session's last look.
     unsent_bytes: usize,
-    /// Requests that wait for a lock. They hold no runner, and hold up only what their lock orders.
-    lock_waits: Vec<(u64, Footprint)>,
+    /// Requests that wait for a lock or a driver. They hold no runner, and hold up only what their lock orders.
+    parked: Vec<(u64, Footprint)>,
     waker: Option<Waker>,
     /// The peer has hung up: it may still read, but can never use what an answer gives it.
     peer_left: bool,
@@ -81,7 +85,7 @@ struct State {
 pub(super) struct Lane {
     pub(super) service: Arc<Service>,
     pub(super) caller: Caller,
-    pub(super) masking: Masking,
+    pub(super) wire: Wire,
     state: Mutex<State>,
 }
 
@@ -95,18 +99,18 @@ pub(super) struct Progress {
     pub(super) next: u64,
     /// Requests wait that no runner has taken.
     pub(super) waiting: bool,
-    /// Nothing waits, runs or waits for a lock.
+    /// Nothing waits, runs or is parked.
     pub(super) idle: bool,
     /// No further request may be added now.
     pub(super) full: bool,
 }
 
 impl Lane {
-    pub(super) fn new(service: Arc<Service>, caller: Caller, masking: Masking) -> Arc<Self> {
+    pub(super) fn new(service: Arc<Service>, caller: Caller, wire: Wire) -> Arc<Self> {
         Arc::new(Self {
             service,
             caller,
-            masking,
+            wire,
             state: Mutex::default(),
         })
     }
@@ -187,7 +191,7 @@ impl Lane {
                 job.needs_thread = true;
                 self.state().put_back(job);
             } else {
-                let frame = reply_frame(self.masking, job.request.op(), job.tag, &outcome.result);
+                let frame = reply_frame(self.wire, job.request.op(), job.tag, &outcome.result);
                 self.running(&job).frames.push(frame);
             }
         }
@@ -234,7 +238,11 @@ impl Lane {
 
     fn carry_out(self: &Arc<Self>, job: &Job) {
         let mut finish = self.running(job);
-        let Outcome { result, events } = self
+        let Outcome {
+            result,
+            events,
+            pending,
+        } = self
             .service
             .perform(&job.request, self.caller, Patience::Blocking);
         match (&result, &job.request) {
@@ -258,29 +266,60 @@ impl Lane {
             }
             _ => {}
         }
-        finish
-            .frames
-            .extend(events.iter().map(|event| event_frame(self.masking, event)));
-        finish
-            .frames
-            .push(reply_frame(self.masking, job.request.op(), job.tag, &result));
-        self.service.news.publish(&events, Some(self.caller.session));
+        self.tell(&events, &mut finish.frames);
+        match pending {
+            Some(pending) => self.park(job, std::mem::take(&mut finish.frames), result, pending),
+            None => finish
+                .frames
+                .push(reply_frame(self.wire, job.request.op(), job.tag, &result)),
+        }
+    }
+
+    /// Tells the other sessions of changes, and gives the frames that tell this one.
+    fn tell(&self, events: &[Event], frames: &mut Vec<Frame>) {
+        frames.extend(events.iter().map(|event| event_frame(self.wire.masking, event)));
+        self.service.news.publish(events, Some(self.caller.session));
+    }
+
+    /// Answers a request when what it began is over; `begun` are the frames that tell of the beginning. Whoever asks
+    /// meanwhile is not held up; and if this session ends first, the others still hear of what has changed.
+    fn park(
+        self: &Arc<Self>,
+        job: &Job,
+        begun: Vec<Frame>,
+        result: Result<Reply, FsError>,
+        pending: BoxFuture<Effect>,
+    ) {
+        let (lane, number, op, tag) = (self.clone(), job.number, job.request.op(), job.tag);
+        let mut state = self.state();
+        state.parked.push((number, Footprint::Nothing));
+        // Before the end can be there, which may be at once.
+        state.deliver(begun);
+        drop(state);
+        self.service.tasks.spawn("pending request", async move {
+            let effect = pending.await;
+            let mut frames = Vec::new();
+            lane.tell(&effect.events, &mut frames);
+            let result = effect.result.and(result);
+            frames.push(reply_frame(lane.wire, op, tag, &result));
+            lane.unpark(number, frames);
+        });
     }
 
     fn begin_lock_wait(&self, job: &Job) -> bool {
         let mut state = self.state();
-        if state.lock_waits.len() >= MOST_WAITING {
+        if state.parked.len() >= MOST_WAITING {
             return false;
         }
-        state.lock_waits.push((job.number, job.footprint));
+        state.parked.push((job.number, job.footprint));
         true
     }
 
-    /// Ends a request's wait for a lock with its answer.
-    pub(super) fn end_lock_wait(&self, number: u64, frame: Frame) {
+    /// Ends a parked request with its answer.
+    pub(super) fn unpark(&self, number: u64, frames: Vec<Frame>) {
         let mut state = self.state();
-        state.lock_waits.retain(|(waiting, _)| *waiting != number);
-        state.deliver(vec![frame]);
+        state.parked.retain(|(waiting, _)| *waiting != number);
+        state.deliver(frames);
     }
 
     /// Notes that the peer has hung up.
@@ -348,7 +387,7 @@ impl Drop for Finish<'_> {
         if std::thread::panicking() {
             self.frames.clear();
             self.frames.push(error_frame(
-                self.lane.masking,
+                self.lane.wire.masking,
                 Some(self.tag),
                 Errno::EIO,
                 "internal error",
@@ -408,7 +447,7 @@ impl State {
     fn is_held_up(&self, footprint: &Footprint) -> bool {
         self.running
             .iter()
-            .chain(&self.lock_waits)
+            .chain(&self.parked)
             .any(|(_, other)| other.conflicts(footprint))
     }
 
@@ -422,8 +461,10 @@ impl State {
             oldest: self.running.iter().map(|(number, _)| *number).min(),
             next: self.next_number,
             waiting: !self.waiting.is_empty(),
-            idle: self.waiting.is_empty() && self.running.is_empty() && self.lock_waits.is_empty(),
-            full: self.waiting.len() >= MOST_WAITING || self.waiting_bytes >= MOST_WAITING_BYTES,
+            idle: self.waiting.is_empty() && self.running.is_empty() && self.parked.is_empty(),
+            full: self.waiting.len() >= MOST_WAITING
+                || self.waiting_bytes >= MOST_WAITING_BYTES
+                || self.parked.len() >= MOST_PARKED,
         }
     }
 

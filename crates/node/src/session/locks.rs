@@ -27,7 +27,7 @@ pub(super) fn wait(lane: Arc<Lane>, handle: HandleId, kind: LockKind, number: u6
             Err(_elapsed) => Err(FsError::WouldBlock),
         };
         let reply = result.map(|()| spiderweb_protocol::fs::Reply::Done);
-        lane.end_lock_wait(number, reply_frame(lane.masking, Op::Lock, tag, &reply));
+        lane.unpark(number, vec![reply_frame(lane.wire, Op::Lock, tag, &reply)]);
     });
 }
 

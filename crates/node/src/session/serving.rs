@@ -13,16 +13,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spiderweb_fs::{FsError, Mailbox, Patience, SessionId};
-use spiderweb_protocol::fs::{Hello, Op, Reply, Request};
+use spiderweb_protocol::fs::{Change, Event, Hello, Op, Reply, Request};
 use spiderweb_protocol::{Envelope, Errno, MessageKind, Tag};
 use spiderweb_transport::{Frame, FrameError, Message, WebSocket};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::door::{Door, Pulse};
 use super::footprint::Footprint;
 use super::greeting::{UNSUPPORTED_OPCODE, accepted};
 use super::lane::{Lane, MOST_UNREAD, OVERTAKE_AFTER, Progress};
-use super::{error_frame, event_frame, reply_frame};
+use super::{Wire, error_frame, event_frame, reply_frame};
 use crate::dispatch::{Caller, Service};
 
 /// News of others leave at once, then at most this often: many changes travel together, and none is late enough
@@ -35,9 +36,13 @@ const LONGEST_HOLD: Duration = Duration::from_millis(20);
 
 /// Why a session ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The peer closed, or hung up between two messages.
     Left,
+    /// The hub closed the tunnel, with this payload.
+    Closed(Bytes),
+    /// Nothing came through the tunnel for too long.
+    Silent,
     /// The link broke.
     Lost(io::Error),
     /// The peer broke the framing rules; it is dropped without a word, as the original does.
@@ -54,6 +59,11 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Left => f.write_str("the peer left"),
+            Self::Closed(payload) => match close_reason(payload) {
+                Some((code, reason)) => write!(f, "the hub closed it: {code} {reason}"),
+                None => f.write_str("the hub closed it"),
+            },
+            Self::Silent => f.write_str("the hub has fallen silent"),
             Self::Lost(error) => write!(f, "link lost: {error}"),
             Self::Framing(error) => write!(f, "dropped: {error}"),
             Self::Refused => f.write_str("refused a bad request"),
@@ -61,6 +71,15 @@ impl fmt::Display for End {
             Self::Stopped => f.write_str("the node stops"),
         }
     }
+}
+
+/// The code and the words of a close frame, if it has any.
+fn close_reason(payload: &[u8]) -> Option<(u16, String)> {
+    let (code, words) = payload.split_first_chunk()?;
+    Some((
+        u16::from_be_bytes(*code),
+        String::from_utf8_lossy(words).into_owned(),
+    ))
 }
 
 /// A lane in which nothing moves.
@@ -86,6 +105,7 @@ const LONGEST_STALL: u32 = 6;
 /// A peer past its hello.
 pub(super) struct Session {
     socket: WebSocket,
+    door: Door,
     service: Arc<Service>,
     caller: Caller,
     lane: Arc<Lane>,
@@ -105,16 +125,28 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(socket: WebSocket, hello: Hello, id: SessionId, service: Arc<Service>) -> Self {
+    pub(super) fn new(
+        socket: WebSocket,
+        door: Door,
+        hello: Hello,
+        id: SessionId,
+        service: Arc<Service>,
+    ) -> Self {
         let now = Instant::now();
         let caller = Caller {
             session: id,
             peer: socket.peer().map(|peer| peer.ip()),
+            frame_limit: door.frame_limit(),
         };
+        let wire = Wire {
+            masking: socket.masking(),
+            frame_limit: caller.frame_limit,
+        };
+        let stop = door.stop().unwrap_or_else(|| service.tasks.stopped().clone());
         let mut session = Self {
-            lane: Lane::new(service.clone(), caller, socket.masking()),
+            lane: Lane::new(service.clone(), caller, wire),
             mailbox: None,
-            stopped: Box::pin(service.tasks.stopped().clone().cancelled_owned()),
+            stopped: Box::pin(stop.cancelled_owned()),
             draining: None,
             timer: None,
             news_from: now,
@@ -126,21 +158,43 @@ impl Session {
             },
             written: (now, socket.bytes_written()),
             socket,
+            door,
             service,
             caller,
         };
         session.subscribe(hello);
+        if session.door.is_return() {
+            session.forget_everything();
+        }
         session
+    }
+
+    /// Tells everybody behind a tunnel that came back to forget what they know: what happened meanwhile went
+    /// untold.
+    fn forget_everything(&mut self) {
+        for id in self.service.roots() {
+            let event = Event::Inode {
+                id,
+                change: Change::All,
+                generation: None,
+            };
+            self.socket.queue(event_frame(self.socket.masking(), &event));
+        }
     }
 
     pub(super) async fn run(mut self) -> End {
         let end = poll_fn(|cx| self.poll_serve(cx)).await;
         self.lane.close();
         self.service.news.unsubscribe(self.caller.session);
-        if matches!(end, End::Left | End::Refused | End::Stopped) {
-            // The peer may be gone already; there is nobody else to tell.
-            let _ = self.socket.close().await;
-        }
+        let said = match &end {
+            End::Closed(payload) => Some(payload),
+            End::Left | End::Refused | End::Stopped => None,
+            _ => return end,
+        };
+        let goodbye = Frame::close(self.socket.masking(), &self.door.goodbye(said));
+        self.socket.queue(goodbye);
+        // The peer may be gone already; there is nobody else to tell.
+        let _ = self.socket.finish().await;
         end
     }
 
@@ -191,7 +245,7 @@ impl Session {
             if worked {
                 continue;
             }
-            if flushed && progress.idle && self.draining.is_some() {
+            if (flushed && progress.idle || self.is_cut_off()) && self.draining.is_some() {
                 return Poll::Ready(self.draining.take().unwrap_or(End::Left));
             }
             if self.reads_on(progress) {
@@ -216,6 +270,12 @@ impl Session {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Whether nobody waits for what is still under way: a tunnel that its hub has ended is better opened again at
+    /// once.
+    fn is_cut_off(&self) -> bool {
+        self.door.is_tunnel() && !matches!(self.draining, Some(End::Stopped))
     }
 
     /// Whether further requests are taken from the socket now.
@@ -268,7 +328,12 @@ impl Session {
             Message::Text(frame) => self.handle_text(&frame.freeze()),
             Message::Ping(payload) => self.socket.queue(Frame::pong(masking, &payload)),
             Message::Pong => {}
+            Message::Close(payload) if self.door.is_tunnel() => {
+                self.draining = Some(End::Closed(payload.freeze()));
+            }
             Message::Close(_) => self.draining = Some(End::Left),
+            // Nobody behind a hub could be told.
+            Message::Unsupported { .. } if self.door.is_tunnel() => {}
             Message::Unsupported { .. } => {
                 self.socket
                     .queue(error_frame(masking, None, Errno::EINVAL, UNSUPPORTED_OPCODE));
@@ -280,8 +345,10 @@ impl Session {
         let envelope = match Envelope::parse(frame) {
             Ok(envelope) => envelope,
             Err(error) => {
-                self.say(None, &error.to_string());
-                self.draining = Some(End::Refused);
+                self.say(self.door.tag_of(frame, error), &error.to_string());
+                if !self.door.is_tunnel() {
+                    self.draining = Some(End::Refused);
+                }
                 return;
             }
         };
@@ -303,10 +370,15 @@ impl Session {
 
     /// A further hello is checked in full and answered the same way; a refused one ends the session.
     fn handle_hello(&mut self, envelope: &Envelope<'_>, tag: Tag) {
+        if self.door.is_tunnel() {
+            // A client's, which its hub has checked. Whether it wants events the hub knows, too.
+            let frame = accepted(self.wire(), &self.service, tag);
+            return self.socket.queue(frame);
+        }
         match Hello::check(envelope.payload.as_ref(), self.service.token.as_ref()) {
             Ok(hello) => {
                 self.subscribe(hello);
-                let frame = accepted(&self.socket, &self.service, tag);
+                let frame = accepted(self.wire(), &self.service, tag);
                 self.socket.queue(frame);
             }
             Err(error) => {
@@ -328,8 +400,15 @@ impl Session {
     }
 
     fn reply(&mut self, op: Op, tag: Tag, result: &Result<Reply, FsError>) {
-        let frame = reply_frame(self.socket.masking(), op, tag, result);
+        let frame = reply_frame(self.wire(), op, tag, result);
         self.socket.queue(frame);
+    }
+
+    fn wire(&self) -> Wire {
+        Wire {
+            masking: self.socket.masking(),
+            frame_limit: self.caller.frame_limit,
+        }
     }
 
     fn say(&mut self, tag: Option<Tag>, message: &str) {
@@ -348,6 +427,19 @@ impl Session {
     ) -> Poll<Option<End>> {
         let mut next = news_at;
         let mut sooner = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));
+
+        let pulse = self
+            .door
+            .pulse(now, self.socket.bytes_read(), self.reads_on(progress));
+        match pulse {
+            None => {}
+            Some(Pulse::Dead) => return Poll::Ready(Some(End::Silent)),
+            Some(Pulse::Ping) => {
+                self.socket.queue(Frame::ping(self.socket.masking(), &[]));
+                return Poll::Ready(None);
+            }
+            Some(Pulse::Until(at)) => sooner(at),
+        }
 
         let seen = (progress.finished, progress.next);
         if !progress.waiting || self.stall.seen != seen {

@@ -70,7 +70,7 @@ impl Bench {
             .block_on(Node::serve(listen, table, None, limits))
             .unwrap();
         Self {
-            addr: node.address(),
+            addr: node.address().unwrap(),
             disk,
             folders,
             _home: home,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex};
 
-use spiderweb_fs::{FsError, LocalSource, OpenFile, Opened, Patience, Source, SourceKind};
+use spiderweb_fs::{Aftermath, Chunk, FsError, LocalSource, OpenFile, Opened, Patience, Source, SourceKind};
 use spiderweb_protocol::fs::{Attr, ExportCaps, ListingEncoder, LockKind, OpenFlags, Statfs, XattrFlags};
 use spiderweb_protocol::{EntryName, InodeId};
 
@@ -102,6 +102,7 @@ impl SlowSource {
         Opened {
             file: Box::new(file),
             attr: opened.attr,
+            truncated: opened.truncated,
         }
     }
 
@@ -161,7 +162,7 @@ impl Source for SlowSource {
         Ok(self.wrap(self.touch(parent)?.create(parent, name, mode, flags)?))
     }
 
-    fn truncate(&self, id: InodeId, size: u64) -> Result<(), FsError> {
+    fn truncate(&self, id: InodeId, size: u64) -> Result<Option<u64>, FsError> {
         self.touch(id)?.truncate(id, size)
     }
 
@@ -183,7 +184,7 @@ impl Source for SlowSource {
         old_name: &EntryName,
         new_parent: InodeId,
         new_name: &EntryName,
-    ) -> Result<InodeId, FsError> {
+    ) -> Result<(InodeId, Aftermath), FsError> {
         self.touch(old_parent)?;
         self.touch(new_parent)?
             .rename(old_parent, old_name, new_parent, new_name)
@@ -211,12 +212,12 @@ impl Source for SlowSource {
 }
 
 impl OpenFile for SlowFile {
-    fn read(&self, offset: u64, len: usize, patience: Patience) -> Result<Vec<u8>, FsError> {
+    fn read(&self, offset: u64, len: usize, patience: Patience) -> Result<Chunk, FsError> {
         self.disk.touch(self.id, patience)?;
         self.inner.read(offset, len, patience)
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), FsError> {
+    fn write(&self, offset: u64, data: &[u8]) -> Result<Aftermath, FsError> {
         self.disk.touch(self.id, Patience::Blocking)?;
         self.inner.write(offset, data)
     }

@@ -1,0 +1,126 @@
+//! The line to the hub: at most one control connection, opened when it is needed and kept.
+//!
+//! What the hub said it is on the last connection is there for others to see: the tunnel wants to know how large its
+//! frames may be.
+
+use std::time::Duration;
+
+use spiderweb_protocol::Dialect;
+use spiderweb_protocol::control::{FieldFault, Fields, Operation, VersionAck};
+use spiderweb_transport::{Authorization, DialOptions, WsUrl};
+use tokio::sync::watch;
+
+use super::connection::{Connection, HubError};
+use crate::config::TokenSource;
+use crate::tasks::Tasks;
+
+/// A line to one hub.
+pub(crate) struct Line {
+    url: WsUrl,
+    token: TokenSource,
+    tasks: Tasks,
+    connection: Option<Connection>,
+    generation: watch::Sender<Option<VersionAck>>,
+}
+
+/// What a hub said it is, on the last connection; `None` before the first.
+pub(crate) type Generation = watch::Receiver<Option<VersionAck>>;
+
+/// How to dial a hub now: its token is read anew every time.
+pub(crate) async fn dial_options(token: &TokenSource, tasks: &Tasks) -> Result<DialOptions, HubError> {
+    let source = token.clone();
+    let token = tasks.blocking(move || source.read()).await;
+    let token = token
+        .unwrap_or(Ok(None))
+        .map_err(|error| HubError::Token(error.to_string()))?;
+    let authorization = token
+        .map(|token| Authorization::bearer(token.expose()))
+        .transpose();
+    Ok(DialOptions {
+        authorization: authorization.map_err(|error| HubError::Token(error.to_string()))?,
+        ..DialOptions::default()
+    })
+}
+
+impl Line {
+    pub(crate) fn new(url: WsUrl, token: TokenSource, tasks: Tasks) -> Self {
+        Self {
+            url,
+            token,
+            tasks,
+            connection: None,
+            generation: watch::Sender::new(None),
+        }
+    }
+
+    /// What the hub said it is.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation.subscribe()
+    }
+
+    /// Connects if there is no connection, and says which words the hub speaks. Whether the connection is new.
+    pub(crate) async fn connect(&mut self) -> Result<(Dialect, bool), HubError> {
+        let is_new = self.connection.is_none();
+        if is_new {
+            let options = dial_options(&self.token, &self.tasks).await?;
+            let connection = Connection::open(&self.url, &options).await?;
+            self.generation.send_replace(Some(connection.generation()));
+            self.connection = Some(connection);
+        }
+        let generation = *self.generation.borrow();
+        Ok((generation.map_or(Dialect::Seed, VersionAck::dialect), is_new))
+    }
+
+    /// Asks for an operation in the words of `dialect`, and reads the payload of its answer. A connection that had
+    /// been left by the hub is replaced once, where asking twice does no harm.
+    pub(crate) async fn ask<T>(
+        &mut self,
+        operation: Operation,
+        dialect: Dialect,
+        payload: &str,
+        mut read: impl FnMut(Fields<'_>) -> Result<T, FieldFault>,
+    ) -> Result<T, HubError> {
+        let is_repeatable = !matches!(operation, Operation::NodeJoin | Operation::NodeJoinRequest);
+        let mut may_repeat = is_repeatable && self.connection.is_some();
+        loop {
+            self.connect().await?;
+            let Some(connection) = &mut self.connection else {
+                return Err(HubError::HungUp);
+            };
+            let asked = connection.ask(operation.wire(dialect), payload, &mut read).await;
+            match &asked {
+                Err(HubError::HungUp | HubError::Link(_)) => self.connection = None,
+                // After silence nobody knows what comes; after nonsense nobody wants to.
+                Err(HubError::Silent { .. } | HubError::Unreadable { .. } | HubError::Denied(_)) => {
+                    self.connection = None;
+                    return asked;
+                }
+                _ => return asked,
+            }
+            if !std::mem::take(&mut may_repeat) {
+                return asked;
+            }
+        }
+    }
+
+    /// Resolves when the hub ends the connection, if there is one; meanwhile its pings are answered. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> HubError {
+        let error = match &mut self.connection {
+            Some(connection) => connection.ended().await,
+            None => std::future::pending().await,
+        };
+        self.connection = None;
+        error
+    }
+
+    /// Waits, and attends to the connection meanwhile. Cancel safe.
+    pub(crate) async fn wait(&mut self, pause: Duration) {
+        let mut sleep = std::pin::pin!(tokio::time::sleep(pause));
+        loop {
+            tokio::select! {
+                () = &mut sleep => return,
+                _ = self.ended() => {}
+            }
+        }
+    }
+}

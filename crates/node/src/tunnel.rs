@@ -1,0 +1,223 @@
+//! The tunnel: a connection the node opens, through which its hub sends the requests of clients.
+//!
+//! ```text
+//! dial ──► hello ──accepted──► session (the same as behind the listener) ──ended──┐
+//!   ▲        │ refused                                                           │
+//!   └─ wait ◄┴──────────────── unless the hub does not know this node ◄──────────┘
+//! ```
+//!
+//! Open files, ids and locks belong to the process, so they are still good when the tunnel comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spiderweb_protocol::control::{TunnelAnswer, TunnelHello, VersionAck};
+use spiderweb_protocol::limits::{MAX_FRAME, SEED_FRAME};
+use spiderweb_protocol::{EnvelopeError, Errno, Tag};
+use spiderweb_transport::{Backoff, Frame, Message, SocketError, WebSocket, WsUrl, WsUrlError, dial};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ControlConfig;
+use crate::control::{Generation, HubError, dial_options, with_causes};
+use crate::dispatch::Service;
+use crate::pairing::Identity;
+use crate::session::{End, TunnelTerms, serve_tunnel};
+
+/// Where hubs take tunnels, whatever path the control address has.
+const PATH: &str = "/v2/node";
+
+/// Time for the answer to hello.
+const HELLO: Duration = Duration::from_secs(10);
+
+/// Tag of the hello; the hub counts its requests from 1 as well, but begins only after it.
+const HELLO_TAG: Tag = Tag(1);
+
+/// How soon a tunnel that was up is tried again the first time: hubs let requests wait that long.
+const FIRST_RETURN: Duration = Duration::from_millis(500);
+
+/// A tunnel has to have been up for this long to be tried again so soon.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// How long the tunnel waits for the lease before it opens regardless.
+const LEASE_FIRST: Duration = Duration::from_secs(2);
+
+/// A node's tunnel under one identity.
+pub(crate) struct Tunnel {
+    pub(crate) config: ControlConfig,
+    pub(crate) identity: Identity,
+    pub(crate) service: Arc<Service>,
+    /// What the hub is.
+    pub(crate) generation: Generation,
+    /// Cancelled once the lease was asked for: only then the hub surely knows the node.
+    pub(crate) ready: CancellationToken,
+    /// Told when the hub does not know this identity.
+    pub(crate) lost: Arc<Notify>,
+    /// Ends the tunnel.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Why a tunnel did not open.
+#[derive(Debug, thiserror::Error)]
+enum TunnelError {
+    #[error("connect failed: {0}")]
+    Connect(#[from] HubError),
+    #[error("invalid control URL: {0}")]
+    Address(#[from] WsUrlError),
+    #[error("fs hello failed: {message} ({})", errno.number())]
+    Refused { errno: Errno, message: String },
+    #[error("fs hello failed: no answer within {} s", HELLO.as_secs())]
+    Silent,
+    #[error("fs hello failed: {0}")]
+    Unreadable(#[from] EnvelopeError),
+    #[error("fs hello failed: {}", with_causes(.0))]
+    Link(#[from] SocketError),
+    #[error("fs hello failed: the hub hung up")]
+    HungUp,
+    #[error("the hub does not know this node")]
+    UnknownIdentity,
+}
+
+impl Tunnel {
+    /// Keeps the tunnel open until it is stopped, or the hub does not know this identity.
+    pub(crate) async fn run(self) {
+        let stop = self.stop.clone();
+        let ready = tokio::time::timeout(LEASE_FIRST, self.ready.cancelled());
+        if stop.run_until_cancelled(ready).await.is_none() {
+            return;
+        }
+        let mut backoff = Backoff::new(self.config.backoff, self.config.backoff_max);
+        let mut is_return = false;
+        while let Some(opened) = stop.run_until_cancelled(self.open()).await {
+            let pause = match opened {
+                Ok(socket) => {
+                    tracing::info!("control tunnel established for node {}", self.identity.node_id);
+                    backoff.reset();
+                    let pause = self.serve(socket, is_return, &mut backoff).await;
+                    is_return = true;
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    tracing::info!("control tunnel reconnect in {} ms", pause.as_millis());
+                    pause
+                }
+                Err(TunnelError::UnknownIdentity) => {
+                    tracing::warn!(
+                        "control tunnel rejected saved node identity; clearing local node state and re-pairing"
+                    );
+                    return self.lost.notify_one();
+                }
+                Err(error) => {
+                    let is_contested =
+                        matches!(&error, TunnelError::Refused { errno, .. } if *errno == Errno::EBUSY);
+                    let pause = if is_contested {
+                        backoff.longest()
+                    } else {
+                        backoff.next_delay()
+                    };
+                    tracing::warn!("control tunnel: {error}; retrying in {} ms", pause.as_millis());
+                    pause
+                }
+            };
+            if stop
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await
+                .is_none()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Serves until the tunnel ends; then says how long to wait.
+    async fn serve(&self, socket: WebSocket, is_return: bool, backoff: &mut Backoff) -> Duration {
+        let generation = *self.generation.borrow();
+        let terms = TunnelTerms {
+            frame_limit: frame_limit(generation),
+            is_return,
+            stop: self.stop.clone(),
+        };
+        let opened = Instant::now();
+        let end = serve_tunnel(socket, self.service.clone(), terms).await;
+        let usual = backoff.next_delay();
+        match &end {
+            End::Stopped => return Duration::ZERO,
+            // Somebody else has it now; whoever comes back at once only takes it back.
+            End::Closed(payload) if !payload.is_empty() => {
+                tracing::warn!("control tunnel disconnected: {end}");
+                return usual;
+            }
+            _ => tracing::warn!("control tunnel disconnected: {end}"),
+        }
+        if opened.elapsed() >= SETTLED {
+            usual.min(backoff.spread(FIRST_RETURN))
+        } else {
+            usual
+        }
+    }
+
+    async fn open(&self) -> Result<WebSocket, TunnelError> {
+        let url: WsUrl = self.config.url.with_target(PATH)?;
+        let options = dial_options(&self.config.token, &self.service.tasks).await?;
+        let socket = dial(&url, &options).await.map_err(HubError::from)?;
+        tokio::time::timeout(HELLO, self.greet(socket))
+            .await
+            .unwrap_or(Err(TunnelError::Silent))
+    }
+
+    async fn greet(&self, mut socket: WebSocket) -> Result<WebSocket, TunnelError> {
+        let hello = TunnelHello {
+            node_id: self.identity.node_id.clone(),
+            node_secret: self.identity.node_secret.clone(),
+        };
+        let frame = Frame::text_from(socket.masking(), &hello.encode(HELLO_TAG));
+        socket.send(frame).await?;
+        loop {
+            match socket.receive().await? {
+                Some(Message::Text(text)) => match TunnelAnswer::of(&text, HELLO_TAG)? {
+                    TunnelAnswer::Welcome => return Ok(socket),
+                    TunnelAnswer::UnknownIdentity => return Err(TunnelError::UnknownIdentity),
+                    TunnelAnswer::Refused { errno, message } => {
+                        return Err(TunnelError::Refused { errno, message });
+                    }
+                    TunnelAnswer::Other => {}
+                },
+                Some(Message::Ping(payload)) => {
+                    let pong = Frame::pong(socket.masking(), &payload);
+                    socket.queue(pong);
+                }
+                Some(Message::Pong | Message::Unsupported { .. }) => {}
+                Some(Message::Close(_)) | None => return Err(TunnelError::HungUp),
+            }
+        }
+    }
+}
+
+/// The largest frame a hub takes: what the older generation takes, unless it says that it is something else.
+fn frame_limit(generation: Option<VersionAck>) -> usize {
+    if generation.is_some_and(|generation| generation.head) {
+        MAX_FRAME
+    } else {
+        SEED_FRAME
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_fit_the_hub() {
+        let ack = |seed, head| Some(VersionAck { seed, head });
+        for (generation, limit) in [
+            (None, SEED_FRAME),
+            (ack(true, false), SEED_FRAME),
+            (ack(false, false), SEED_FRAME),
+            (ack(false, true), MAX_FRAME),
+            (Some(VersionAck::BOTH), MAX_FRAME),
+        ] {
+            assert_eq!(frame_limit(generation), limit, "{generation:?}");
+        }
+    }
+}
