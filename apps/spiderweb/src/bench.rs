@@ -39,12 +39,12 @@ use workload::{Shape, Workload};
 
 /// Measure how fast a node answers.
 ///
-/// Works in a directory it makes inside an export and removes at the end. Latency counts from queueing a request to
-/// its answer. The ceiling is the same load against a responder inside this program that does nothing: what this
+/// Works in a directory it makes inside an export and removes at the end; `invoke` runs a service instead. Latency
+/// counts from queueing a request to its answer. The ceiling is the same load against a responder inside this program that does nothing: what this
 /// machine could show at best.
 ///
 /// JSON: one object: {op, connections, depth, block, seconds, ops, ops_per_second, bytes_per_second, latency_us:
-/// {p50, p90, p99, p999, max}, errors, ceiling, server, background, idle, verified}.
+/// {p50, p90, p99, p999, max}, errors, ceiling, server, background, invoking, idle, verified}.
 #[derive(Debug, Args)]
 #[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(crate) struct BenchArgs {
@@ -67,6 +67,14 @@ pub(crate) struct BenchArgs {
     /// Bytes of one read or write.
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = parse_block)]
     block: u32,
+
+    /// The service that `--op invoke` runs, by its id.
+    #[arg(long, value_name = "ID", required_if_eq("op", "invoke"))]
+    service: Option<String>,
+
+    /// What it is asked: one JSON object.
+    #[arg(long, value_name = "JSON", default_value = r#"{"message":"hello"}"#)]
+    payload: String,
 
     /// How long to measure.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
@@ -100,12 +108,16 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     hold_lock: bool,
 
+    /// Invoke every service whose id begins like this meanwhile, each all the time on a further connection.
+    #[arg(long, value_name = "PREFIX")]
+    invoking: Option<String>,
+
     /// Keep this many further connections open and silent.
     #[arg(long, value_name = "N", default_value_t = 0)]
     idle: u32,
 
     /// Compare two nodes in short slices, alternating.
-    #[arg(long, value_names = ["URL_A", "URL_B"], num_args = 2, conflicts_with_all = ["pid", "background", "hold_lock", "idle"])]
+    #[arg(long, value_names = ["URL_A", "URL_B"], num_args = 2, conflicts_with_all = ["pid", "background", "hold_lock", "invoking", "idle"])]
     compare: Option<Vec<WsUrl>>,
 
     /// Pairs of slices of a comparison.
@@ -134,6 +146,8 @@ pub(crate) enum BenchOp {
     OpenClose,
     /// Create, close and unlink; all together count as one.
     CreateUnlink,
+    /// A write that runs a service's driver, whose answer comes with the driver's end.
+    Invoke,
     /// 8 getattr, 4 lookup, 4 read, 2 write, 1 open-close, 1 create-unlink.
     Mixed,
 }

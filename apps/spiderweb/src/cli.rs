@@ -8,7 +8,9 @@ use spiderweb_client::RemotePath;
 use spiderweb_transport::WsUrl;
 
 use crate::bench::BenchArgs;
-use crate::commands::{cat, completions, cp, df, ln, ls, mkdir, mv, put, rm, stat, tree, watch};
+use crate::commands::{
+    cat, completions, cp, df, exec, invoke, ln, ls, mkdir, mv, put, rm, stat, tree, watch,
+};
 use crate::units::parse_duration;
 
 /// Show, read and write what spiderweb nodes export.
@@ -62,9 +64,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// Time for one answer of the node, such as 15s or 500ms.
-    #[arg(long, global = true, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
-    pub(crate) timeout: Duration,
+    /// Time for one answer of the node, such as 15s or 500ms; for invoke and exec, time for the outcome [default: 15s;
+    /// as long as the service allows].
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
 
     /// Text for people or JSON for programs.
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
@@ -123,6 +126,12 @@ pub(crate) enum Command {
     Df(df::Df),
     /// List the exports of the node.
     Exports,
+    /// List the services of the node, how they are, and what went wrong last.
+    ///
+    /// JSON: an array of {service, export, state, runtime, invokes, failures, `last_error`}.
+    Services,
+    Invoke(invoke::Invoke),
+    Exec(exec::Exec),
     Bench(Box<BenchArgs>),
     Completions(completions::Completions),
 }
@@ -130,7 +139,10 @@ pub(crate) enum Command {
 impl Command {
     /// Whether an interrupt leaves something to clean up; all others end at once.
     pub(crate) const fn cleans_up(&self) -> bool {
-        matches!(self, Self::Put(_) | Self::Cp(_) | Self::Bench(_))
+        matches!(
+            self,
+            Self::Put(_) | Self::Cp(_) | Self::Invoke(_) | Self::Exec(_) | Self::Bench(_)
+        )
     }
 }
 
@@ -197,6 +209,22 @@ mod tests {
             ("bench --block 2MiB", false),
             ("bench --compare ws://a:1/ ws://b:2/", true),
             ("bench --compare ws://a:1/", false),
+            ("services --output json", true),
+            ("services x", false),
+            ("invoke", false),
+            ("invoke echo-main", true),
+            ("invoke echo-main {}", true),
+            ("invoke svc-echo-main @file", true),
+            ("invoke echo-main - --timeout 5s", true),
+            ("invoke echo-main {} {}", false),
+            ("exec", false),
+            ("exec --", false),
+            ("exec ls -l --color", true),
+            ("exec -- ls -l", true),
+            ("exec --service terminal-1 --cwd /tmp --timeout 5 -- ls", true),
+            ("exec -c ls", true),
+            ("exec -c ls -- ls", false),
+            ("exec --max-output much -- ls", false),
             ("completions bash", true),
             ("completions klingon", false),
             ("frobnicate", false),

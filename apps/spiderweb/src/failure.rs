@@ -29,6 +29,8 @@ pub(crate) enum Failure {
     BrokenPipe,
     /// The user ended it.
     Interrupted,
+    /// A command on the node ended with this code, which is passed on.
+    Exit(u8),
     /// Some of many things failed, and each was reported.
     Reported,
 }
@@ -90,6 +92,7 @@ impl Failure {
             Self::Failed { .. } | Self::Reported => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
             Self::Interrupted => ExitCode::from(INTERRUPTED),
+            Self::Exit(code) => ExitCode::from(*code),
         }
     }
 
@@ -101,7 +104,7 @@ impl Failure {
                 hint: Some(hint),
             } => Some(format!("{message}\n  hint: {hint}")),
             Self::Usage(message) => Some(format!("{message}\n\nFor more information, try '--help'.")),
-            Self::BrokenPipe | Self::Interrupted | Self::Reported => None,
+            Self::BrokenPipe | Self::Interrupted | Self::Exit(_) | Self::Reported => None,
         }
     }
 }
@@ -161,6 +164,18 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
                 "paths are /EXPORT/PATH, as in /{example}/file; `spiderweb exports` lists the exports"
             ))
         }
+        Error::NoService { .. } => Failure::message(error.to_string())
+            .hint("`spiderweb services` lists them; a service is named by its id, as in echo-main"),
+        Error::Lost { .. } if verb == "invoke" => Failure::message(format!(
+            "{}: the connection was lost meanwhile, and whether the driver was run is not known",
+            sentence(verb, path, "no answer came")
+        )),
+        Error::TimedOut { limit, .. } if verb == "invoke" => Failure::message(sentence(
+            verb,
+            path,
+            &format!("no outcome came within {limit:?}; the driver may still be running"),
+        ))
+        .hint("wait longer with --timeout"),
         Error::Lost {
             url,
             source: LinkError::Io(source),

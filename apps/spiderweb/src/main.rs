@@ -1,10 +1,12 @@
 //! `spiderweb`: shows, reads and writes what nodes export.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 mod bench;
+mod called;
 mod cli;
 mod commands;
 mod failure;

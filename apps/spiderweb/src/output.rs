@@ -56,6 +56,15 @@ impl Output {
         self.stdout.write_all(text.as_bytes()).map_err(stdout_failed)
     }
 
+    /// Bytes as they are; on a terminal, the line they end on is ended.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stdout.write_all(bytes).map_err(stdout_failed)?;
+        match bytes.last() {
+            Some(last) if self.terminal && *last != b'\n' => self.raw("\n"),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes everything printed so far visible.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.stdout.flush().map_err(stdout_failed)

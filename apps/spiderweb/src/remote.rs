@@ -36,9 +36,11 @@ impl Remote {
 
 /// How to connect, from the command line.
 pub(crate) fn options(global: &Global) -> Result<Options, Failure> {
-    Ok(Options::new(global.url.clone())
-        .token(token(global)?)
-        .timeout(global.timeout))
+    let options = Options::new(global.url.clone()).token(token(global)?);
+    Ok(match global.timeout {
+        Some(timeout) => options.timeout(timeout),
+        None => options,
+    })
 }
 
 /// The token to show to the node.

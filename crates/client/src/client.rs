@@ -4,6 +4,7 @@
 //! happens when the connection breaks is described at the top of the crate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use spiderweb_protocol::fs::{
     Attr, Export, FileKind, HelloReply, Listing, LockKind, OpenFlags, Opened, Payload, Request, Statfs,
@@ -127,6 +128,24 @@ impl Client {
     pub async fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<u64, Error> {
         let data = Base64Text::encode(data);
         self.ask(Request::Write { handle, offset, data })
+            .await?
+            .decode(Payload::written)
+    }
+
+    /// Writes to a file that acts on what is written to it: never sent twice, and answered when the act is over, for
+    /// which at most `patience` is waited. When the connection ends first, [`Error::Lost`] leaves open whether it was
+    /// done.
+    pub async fn write_once(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+        patience: Duration,
+    ) -> Result<u64, Error> {
+        let data = Base64Text::encode(data);
+        let request = Request::Write { handle, offset, data };
+        self.session
+            .exchange_once(&request, patience)
             .await?
             .decode(Payload::written)
     }

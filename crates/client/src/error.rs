@@ -89,6 +89,14 @@ pub enum Error {
         /// The names there are.
         exports: Vec<String>,
     },
+    /// There is no such namespace service.
+    #[error("the node has no service named {name:?}; it has {}", listed(.services))]
+    NoService {
+        /// The name asked for.
+        name: String,
+        /// The services' exports.
+        services: Vec<String>,
+    },
     /// The path names no file but the list of exports.
     #[error("/ is the list of exports, not a directory of one; name an export, as in /work/file")]
     Top,
@@ -107,6 +115,12 @@ pub enum Error {
          them by name"
     )]
     Unlisted,
+    /// A file of a service that is longer than anything a service shows.
+    #[error("it is longer than {limit} bytes")]
+    TooLong {
+        /// Most bytes that are read.
+        limit: usize,
+    },
     /// A copy came out with another length than its source.
     #[error("the copy has {found} bytes instead of {expected}")]
     Length {

@@ -10,6 +10,7 @@
 //! OpenFile   a handle that is opened anew when the node forgot it
 //! View, Walk, Upload, download, remove_tree
 //!            paths, exports, listings, copies: what a person means by a file
+//! Service    invokes: a payload is written, and what came of it is read
 //! ```
 //!
 //! ```no_run
@@ -41,8 +42,11 @@
 //! | setxattr, create only | 17 exists, and the value is the one that was to be set | done |
 //! | create, symlink | 17 exists | [`Error::Uncertain`]: made by us or by somebody else |
 //!
+//! A write that runs a driver ([`Client::write_once`]) is never sent twice: it is [`Error::Lost`] with the link.
+//!
 //! Looking *after* the repetition instead of before leaves no gap between the look and the act. Only requests that
 //! were handed to the link are treated this way; one that never left is simply sent.
+#![forbid(unsafe_code)]
 
 mod client;
 mod error;
@@ -52,6 +56,7 @@ mod path;
 mod pipeline;
 mod recovery;
 mod remove;
+mod service;
 mod session;
 mod transfer;
 mod tree;
@@ -64,6 +69,7 @@ pub use glance::Glance;
 pub use path::{PathError, RemotePath};
 pub use pipeline::{Notice, PipelineOptions};
 pub use remove::remove_tree;
+pub use service::{Outcome, Refusal, Service, Status};
 pub use session::{News, Options};
 pub use transfer::{Upload, Window, copy_remote, download, fetch, partial_name};
 pub use tree::{Pages, Step, Walk, list};

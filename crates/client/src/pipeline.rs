@@ -224,7 +224,11 @@ impl Pipeline {
             hello.encode(options.token.as_ref(), out);
             out.push(b'}');
         });
-        let answer = self.exchange(tag, frame).await.map_err(|error| match error {
+        let answer = match self.submit(tag, frame).await {
+            Ok(answered) => self.wait(answered).await,
+            Err(error) => Err(error),
+        };
+        let answer = answer.map_err(|error| match error {
             CallError::NotSent(LinkError::Refused(error)) | CallError::Lost(LinkError::Refused(error)) => {
                 HelloFailure::Refused(error)
             }
@@ -244,20 +248,42 @@ impl Pipeline {
     /// Dropping the future gives up waiting; the node may still do what was asked.
     pub(crate) async fn call(&self, request: &Request) -> Result<Answer, CallError> {
         let permit = self.permits.acquire().await;
-        let tag = self.fresh_tag();
-        let frame = Frame::text(self.masking, size_hint(request), |out| request.encode(tag, out));
-        let answer = self.exchange(tag, frame).await;
+        let answer = self.wait(self.send(request).await?).await;
         drop(permit);
         answer
     }
 
-    async fn exchange(&self, tag: Tag, frame: Frame) -> Result<Answer, CallError> {
+    /// Asks for something that takes the node a while, and waits for the answer no longer than `patience`. Silence
+    /// means nothing here: original nodes say nothing while they are at it.
+    pub(crate) async fn call_patiently(
+        &self,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Answer, CallError> {
+        let permit = self.permits.acquire().await;
+        let answered = self.send(request).await?;
+        let answer = match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(frame)) => Ok(Answer(frame)),
+            Ok(Err(_dropped)) => Err(CallError::Lost(self.end())),
+            Err(_elapsed) => Err(CallError::TimedOut(patience)),
+        };
+        drop(permit);
+        answer
+    }
+
+    async fn send(&self, request: &Request) -> Result<oneshot::Receiver<BytesMut>, CallError> {
+        let tag = self.fresh_tag();
+        let frame = Frame::text(self.masking, size_hint(request), |out| request.encode(tag, out));
+        self.submit(tag, frame).await
+    }
+
+    async fn submit(&self, tag: Tag, frame: Frame) -> Result<oneshot::Receiver<BytesMut>, CallError> {
         let (answer, answered) = oneshot::channel();
         let submission = Submission { tag, frame, answer };
-        if self.submit.send(submission).await.is_err() {
-            return Err(CallError::NotSent(self.end()));
+        match self.submit.send(submission).await {
+            Ok(()) => Ok(answered),
+            Err(_ended) => Err(CallError::NotSent(self.end())),
         }
-        self.wait(answered).await
     }
 
     async fn wait(&self, mut answered: oneshot::Receiver<BytesMut>) -> Result<Answer, CallError> {

@@ -197,6 +197,32 @@ impl Session {
         }
     }
 
+    /// Sends a request that must not be carried out twice: once, whatever becomes of the connection. Waits up to
+    /// `patience` for the answer.
+    pub(crate) async fn exchange_once(
+        &self,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Exchange, Error> {
+        let op = request.op();
+        let mut lost = None;
+        loop {
+            let pipeline = self.pipeline(lost.take()).await?;
+            match pipeline.call_patiently(request, patience).await {
+                Ok(answer) => {
+                    return Ok(Exchange {
+                        answer,
+                        op,
+                        repeated: false,
+                    });
+                }
+                Err(CallError::TimedOut(limit)) => return Err(Error::TimedOut { op, limit }),
+                Err(CallError::NotSent(end)) => lost = Some(end),
+                Err(CallError::Lost(end)) => return Err(self.lost(end)),
+            }
+        }
+    }
+
     /// The connection, redialled if it has ended. `lost` is how the last one ended, for the error message.
     async fn pipeline(&self, lost: Option<LinkError>) -> Result<Arc<Pipeline>, Error> {
         let mut current = self.current.lock().await;

@@ -1,7 +1,7 @@
-//! What goes on beside a measurement: bulk readers, a waiting lock, idle connections.
+//! What goes on beside a measurement: bulk readers, invokes of services, a waiting lock, idle connections.
 
-use spiderweb_client::{Client, Options};
-use spiderweb_protocol::fs::{LockKind, OpenFlags};
+use spiderweb_client::{Client, Options, Service, View};
+use spiderweb_protocol::fs::{Export, LockKind, OpenFlags};
 use spiderweb_protocol::{EntryName, Errno, HandleId};
 use spiderweb_transport::WebSocket;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,22 +20,30 @@ const BLOCK: u32 = 1 << 20;
 /// Company that is ready.
 pub(super) struct Company {
     readers: Vec<Lane>,
+    invokers: Vec<Lane>,
     idle: Vec<WebSocket>,
     lock: Option<Lock>,
 }
 
 /// Company that is at work.
 pub(super) struct Working {
-    readers: Vec<AbortOnDropHandle<Result<Tally, Failure>>>,
+    readers: Vec<Busy>,
+    invokers: Vec<Busy>,
     idle: Vec<WebSocket>,
     lock: Option<Lock>,
 }
+
+/// A connection that keeps the node busy.
+type Busy = AbortOnDropHandle<Result<Tally, Failure>>;
 
 /// What the company did.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     /// Bytes the readers in the background got.
     pub(super) background_bytes: u64,
+    /// Services that were invoked, and how many answers that gave.
+    pub(super) invoking: usize,
+    pub(super) invokes: u64,
     /// How the waiting lock ended.
     pub(super) lock: Option<&'static str>,
     pub(super) idle: usize,
@@ -59,6 +67,10 @@ impl Company {
         } else {
             Vec::new()
         };
+        let invokers = match &args.invoking {
+            Some(prefix) => invokers(prefix, args, options, target).await?,
+            None => Vec::new(),
+        };
         let lock = if args.hold_lock {
             Some(Lock::contend(options, target).await?)
         } else {
@@ -66,17 +78,20 @@ impl Company {
         };
         Ok(Self {
             readers,
+            invokers,
             idle: connect_all(options, args.idle as usize).await?,
             lock,
         })
     }
 
     pub(super) fn start(self, times: Times) -> Working {
-        let readers = self.readers.into_iter();
+        let start = |lanes: Vec<Lane>| -> Vec<Busy> {
+            let started = lanes.into_iter().map(|lane| tokio::spawn(lane.run(times)));
+            started.map(AbortOnDropHandle::new).collect()
+        };
         Working {
-            readers: readers
-                .map(|lane| AbortOnDropHandle::new(tokio::spawn(lane.run(times))))
-                .collect(),
+            readers: start(self.readers),
+            invokers: start(self.invokers),
             idle: self.idle,
             lock: self.lock,
         }
@@ -88,19 +103,64 @@ impl Working {
     pub(super) async fn dismiss(self) -> Result<Report, Failure> {
         let mut report = Report {
             idle: self.idle.len(),
+            invoking: self.invokers.len(),
             ..Report::default()
         };
         for reader in self.readers {
-            let tally = reader
-                .await
-                .map_err(|error| Failure::message(error.to_string()))??;
-            report.background_bytes += tally.bytes;
+            report.background_bytes += finished(reader).await?.bytes;
+        }
+        for invoker in self.invokers {
+            report.invokes += finished(invoker).await?.answered;
         }
         if let Some(lock) = self.lock {
             report.lock = Some(lock.settle().await?);
         }
         Ok(report)
     }
+}
+
+async fn finished(busy: Busy) -> Result<Tally, Failure> {
+    busy.await.map_err(|error| Failure::message(error.to_string()))?
+}
+
+async fn invokers(
+    prefix: &str,
+    args: &BenchArgs,
+    options: &Options,
+    target: &Target,
+) -> Result<Vec<Lane>, Failure> {
+    let shape = Shape {
+        op: BenchOp::Invoke,
+        connections: 1,
+        depth: 1,
+        block: 0,
+        entries: 0,
+    };
+    let view = View::of(&target.client, None).await?;
+    let begins = |export: &&Export| {
+        export
+            .name
+            .strip_prefix("svc-")
+            .is_some_and(|id| id.starts_with(prefix))
+    };
+    let services: Vec<&Export> = Service::exports(&view).filter(begins).collect();
+    if services.is_empty() {
+        return Err(Failure::message(format!(
+            "the node has no service whose id begins with `{prefix}`"
+        )));
+    }
+    let sockets = connect_all(options, services.len()).await?;
+    let mut lanes = Vec::new();
+    for (export, socket) in services.into_iter().zip(sockets) {
+        let service = Service::of(&target.client, export)?;
+        let workload = Workload {
+            writers: vec![service.open_invoke().await?],
+            payload: args.payload.clone(),
+            ..Workload::imaginary(shape)
+        };
+        lanes.push(Lane::alone(socket, &workload));
+    }
+    Ok(lanes)
 }
 
 async fn readers(args: &BenchArgs, options: &Options, target: &Target) -> Result<Vec<Lane>, Failure> {
@@ -120,7 +180,7 @@ async fn readers(args: &BenchArgs, options: &Options, target: &Target) -> Result
             readers: vec![handle],
             ..Workload::imaginary(shape)
         };
-        lanes.push(Lane::reader(socket, &workload));
+        lanes.push(Lane::alone(socket, &workload));
     }
     Ok(lanes)
 }

@@ -85,8 +85,8 @@ impl Lane {
         }
     }
 
-    /// A lane that reads 1 block after the other.
-    pub(super) fn reader(socket: WebSocket, workload: &Workload) -> Self {
+    /// A lane beside those that are measured, with one request outstanding.
+    pub(super) fn alone(socket: WebSocket, workload: &Workload) -> Self {
         let masking = socket.masking();
         let slot = Slot::new(0, workload.cycles(0, 0, masking));
         Self::new(socket, vec![slot], 0, false)

@@ -73,6 +73,7 @@ struct OutcomeJson<'a> {
     ceiling: Option<f64>,
     server: Option<ServerJson>,
     background: Option<BackgroundJson>,
+    invoking: Option<InvokingJson>,
     lock: Option<&'a str>,
     idle: usize,
     verified: bool,
@@ -86,6 +87,12 @@ struct ServerJson {
     memory_before: u64,
     memory_connected: u64,
     memory_after: u64,
+}
+
+#[derive(Serialize)]
+struct InvokingJson {
+    services: usize,
+    answers: u64,
 }
 
 #[derive(Serialize)]
@@ -178,6 +185,12 @@ impl Outcome {
     }
 
     fn print_company(&self, args: &BenchArgs, out: &mut Output) -> Result<(), Failure> {
+        if args.invoking.is_some() {
+            let (services, answers) = (self.company.invoking, self.company.invokes);
+            out.line(format_args!(
+                "  invoking    {services} services meanwhile, {answers} answers"
+            ))?;
+        }
         if args.background > 0 {
             let rate = self.per_second(self.company.background_bytes) / 1e6;
             let connections = args.background;
@@ -212,6 +225,10 @@ impl Outcome {
             errors: &tally.errors,
             ceiling: self.ceiling,
             server: self.server(),
+            invoking: args.invoking.as_ref().map(|_| InvokingJson {
+                services: self.company.invoking,
+                answers: self.company.invokes,
+            }),
             background: (args.background > 0).then(|| BackgroundJson {
                 connections: args.background,
                 bytes_per_second: self.per_second(self.company.background_bytes),
@@ -258,6 +275,7 @@ pub(super) fn shape(args: &BenchArgs) -> String {
     let block = match args.op {
         BenchOp::Read | BenchOp::Write | BenchOp::Mixed => format!(" of {}", human_size(args.block.into())),
         BenchOp::Readdirp => format!(" of {} entries", args.entries),
+        BenchOp::Invoke => format!(" of {}", args.service.as_deref().unwrap_or_default()),
         _ => String::new(),
     };
     let plural = if args.connections == 1 { "" } else { "s" };

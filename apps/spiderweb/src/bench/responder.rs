@@ -158,6 +158,8 @@ fn reply(op: Op, block: u32, entries: u32) -> Reply {
                 locks: true,
                 case_sensitive: true,
             },
+            max_read: spiderweb_protocol::limits::MAX_READ,
+            max_write: spiderweb_protocol::limits::MAX_WRITE as u32,
         })),
         (Op::Lookup | Op::Getattr, _) => Reply::Attr(attr),
         (Op::Open, Some(handle)) => Reply::Opened(Opened {

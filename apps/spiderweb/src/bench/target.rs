@@ -1,7 +1,7 @@
-//! The node that is measured, and the files made on it for the purpose.
+//! The node that is measured, and the files made or opened on it for the purpose.
 
 use spiderweb_client::{
-    Client, Error, Options, RemotePath, Upload, View, Window, fetch, partial_name, remove_tree,
+    Client, Error, Options, RemotePath, Service, Upload, View, Window, fetch, partial_name, remove_tree,
 };
 use spiderweb_protocol::fs::OpenFlags;
 use spiderweb_protocol::{EntryName, HandleId, InodeId};
@@ -24,50 +24,72 @@ const TOKEN_FILE: u64 = 4096;
 pub(super) struct Target {
     pub(super) client: Client,
     url: WsUrl,
-    parent: InodeId,
-    name: EntryName,
-    path: RemotePath,
+    place: Option<Place>,
     pub(super) workload: Workload,
     /// The files behind the workload's writers.
     written: Vec<InodeId>,
 }
 
+/// The directory that was made.
+struct Place {
+    parent: InodeId,
+    name: EntryName,
+    path: RemotePath,
+}
+
 impl Target {
-    /// Connects and makes a directory with all that the workload needs.
+    /// Connects and makes a directory with all that the workload needs, or opens the service it invokes.
     pub(super) async fn prepare(args: &BenchArgs, global: &Global, url: &WsUrl) -> Result<Self, Failure> {
         let mut options = remote::options(global)?;
         options.url = url.clone();
         let client = Client::connect(options).await?;
         let view = View::of(&client, global.export.as_deref()).await?;
-        let base = match &args.path {
-            Some(path) => path.clone(),
-            None => first_writable(&view)?,
-        };
-        let parent = view.directory(&client, &base).await.doing("work in", &base)?.id;
-        let name = EntryName::new(&partial_name("bench")).map_err(Error::from)?;
-        client
-            .mkdir(parent, &name)
-            .await
-            .doing("make a directory in", &base)?;
-        let path = base.join(name.clone());
-        let file = EntryName::new("file").map_err(Error::from)?;
         let mut target = Self {
             workload: Workload {
-                name: file,
+                payload: args.payload.clone(),
                 ..Workload::imaginary(Shape::of(args))
             },
             client,
             url: url.clone(),
-            parent,
-            name,
-            path,
+            place: None,
             written: Vec::new(),
         };
+        if let Some(service) = &args.service {
+            let service = Service::find(&target.client, &view, service)?;
+            target.workload.readers.clear();
+            target.workload.writers.clear();
+            for _ in 0..args.connections {
+                target.workload.writers.push(service.open_invoke().await?);
+            }
+            return Ok(target);
+        }
+        let path = target.make_directory(args, &view).await?;
         if let Err(error) = target.fill(args).await {
             target.remove().await;
-            return Err(error).doing("prepare", &target.path);
+            return Err(error).doing("prepare", &path);
         }
         Ok(target)
+    }
+
+    async fn make_directory(&mut self, args: &BenchArgs, view: &View) -> Result<RemotePath, Failure> {
+        let base = match &args.path {
+            Some(path) => path.clone(),
+            None => first_writable(view)?,
+        };
+        let directory = view.directory(&self.client, &base).await;
+        let parent = directory.doing("work in", &base)?.id;
+        let name = EntryName::new(&partial_name("bench")).map_err(Error::from)?;
+        let made = self.client.mkdir(parent, &name).await;
+        made.doing("make a directory in", &base)?;
+        let path = base.join(name.clone());
+        self.place = Some(Place {
+            parent,
+            name: name.clone(),
+            path: path.clone(),
+        });
+        let found = self.client.lookup(parent, &name).await.doing("use", &path)?;
+        self.workload.dir = id(found.id)?;
+        Ok(path)
     }
 
     /// How the connections of a measurement are made.
@@ -79,7 +101,6 @@ impl Target {
 
     async fn fill(&mut self, args: &BenchArgs) -> Result<(), Error> {
         let shape = self.workload.shape;
-        self.workload.dir = id(self.client.lookup(self.parent, &self.name).await?.id)?;
         let size = if shape.reads() {
             shape.file_size()
         } else {
@@ -156,10 +177,9 @@ impl Target {
             fetch(&self.client, *file, Window::default(), &mut contents, |_| {}).await?;
             let right = contents.iter().zip(0..).all(|(byte, at)| *byte == pattern(at));
             if !right || contents.len() as u64 > expected || contents.is_empty() {
-                return Err(Failure::message(format!(
-                    "verification failed: a file written in {} does not hold what was written",
-                    self.path
-                )));
+                return Err(Failure::message(
+                    "verification failed: a file does not hold what was written",
+                ));
             }
         }
         Ok(())
@@ -172,8 +192,11 @@ impl Target {
             // A handle the node has forgotten is closed.
             let _ = self.client.close(handle).await;
         }
-        let removed = remove_tree(&self.client, self.parent, &self.name, &self.path).await;
-        if let Err(failure) = removed.doing("remove", &self.path) {
+        let Some(Place { parent, name, path }) = &self.place else {
+            return;
+        };
+        let removed = remove_tree(&self.client, *parent, name, path).await;
+        if let Err(failure) = removed.doing("remove", path) {
             failure.report();
         }
     }

@@ -63,8 +63,10 @@ pub(super) struct Workload {
     pub(super) crowded: InodeId,
     /// A handle of the file for each connection.
     pub(super) readers: Vec<HandleId>,
-    /// A handle of a file of its own for each connection.
+    /// A handle of a file of its own for each connection; of the service's `control/invoke.json` for invokes.
     pub(super) writers: Vec<HandleId>,
+    /// What a service is asked.
+    pub(super) payload: String,
 }
 
 /// One request of a cycle.
@@ -113,6 +115,7 @@ impl Workload {
             crowded: id,
             readers: vec![handle; shape.connections.into()],
             writers: vec![handle; shape.connections.into()],
+            payload: "{}".to_owned(),
         }
     }
 
@@ -132,6 +135,7 @@ impl Workload {
             BenchOp::Readdirp => vec![make.listing()],
             BenchOp::OpenClose => vec![make.open_close()],
             BenchOp::CreateUnlink => make.create_unlink().into_iter().collect(),
+            BenchOp::Invoke => make.invoke().into_iter().collect(),
             BenchOp::Mixed => make.mixed(),
         }
     }
@@ -205,6 +209,19 @@ impl Maker<'_> {
             steps: vec![(step, Expect::Written(len))],
             bytes: len.into(),
         })
+    }
+
+    /// Always the same bytes at the same place, so that the file need not be emptied before.
+    fn invoke(&self) -> Option<Cycle> {
+        let &handle = self.workload.writers.get(self.connection)?;
+        let payload = self.workload.payload.as_bytes();
+        let data = Base64Text::encode(payload);
+        let request = Request::Write {
+            handle,
+            offset: 0,
+            data,
+        };
+        Some(self.one(&request, Expect::Written(payload.len() as u32)))
     }
 
     fn listing(&self) -> Cycle {

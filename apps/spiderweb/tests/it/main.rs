@@ -14,5 +14,6 @@ mod copies;
 mod failures;
 mod files;
 mod listings;
+mod services;
 mod setup;
 mod watching;

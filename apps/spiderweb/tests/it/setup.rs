@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig};
+use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
 use tempfile::TempDir;
 
 /// Long enough for anything that should happen.
@@ -34,6 +34,15 @@ impl Setup {
     }
 
     pub(crate) fn with_token(token: Option<&str>) -> Self {
+        Self::build(token, &[])
+    }
+
+    /// A node with further exports, which can be written.
+    pub(crate) fn with_exports(names: &[&str]) -> Self {
+        Self::build(None, names)
+    }
+
+    fn build(token: Option<&str>, further: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let export = |name: &str, read_only| {
             let path = dir.path().join(name);
@@ -47,8 +56,15 @@ impl Setup {
         };
         let config = NodeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            exports: vec![export("work", false), export("ro", true)],
+            control: None,
+            exports: [("work", false), ("ro", true)]
+                .into_iter()
+                .chain(further.iter().map(|name| (*name, false)))
+                .map(|(name, read_only)| export(name, read_only))
+                .collect(),
             default_export: false,
+            node_name: "test".to_owned(),
+            services: ServicesConfig::default(),
             token: token.map(spiderweb_protocol::Secret::new),
             limits: Limits::default(),
         };
@@ -76,7 +92,7 @@ impl Setup {
             self.node.is_some()
         });
         if let Some(node) = &self.node {
-            self.config.listen = node.address();
+            self.config.listen = node.address().unwrap();
         }
     }
 
@@ -92,6 +108,11 @@ impl Setup {
     /// A path in the writable export, as this machine sees it.
     pub(crate) fn work(&self, path: &str) -> PathBuf {
         self.dir.path().join("work").join(path)
+    }
+
+    /// A path in any export.
+    pub(crate) fn within(&self, export: &str, path: &str) -> PathBuf {
+        self.dir.path().join(export).join(path)
     }
 
     /// A path in the read-only export.

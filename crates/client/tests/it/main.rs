@@ -11,6 +11,7 @@
 mod peer;
 mod pipeline;
 mod recovery;
+mod service;
 mod store;
 mod transfer;
 mod tree;

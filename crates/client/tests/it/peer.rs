@@ -149,6 +149,8 @@ pub(crate) fn hello() -> HelloReply {
             locks: true,
             case_sensitive: true,
         },
+        max_read: spiderweb_protocol::limits::MAX_READ,
+        max_write: spiderweb_protocol::limits::MAX_WRITE as u32,
     }
 }
 

@@ -33,16 +33,22 @@ pub(crate) struct Entry {
 }
 
 #[derive(Default)]
-struct Files {
+pub(crate) struct Files {
     objects: HashMap<u64, Object>,
     handles: HashMap<u64, u64>,
     next: u64,
     clock: i64,
 }
 
+/// What a write does beside storing bytes: told the file's name and contents.
+type Reaction = Box<dyn FnMut(&mut Files, &str, &[u8]) -> Result<(), Errno> + Send>;
+
 /// The node.
 pub(crate) struct Store {
     files: Mutex<Files>,
+    reaction: Mutex<Option<Reaction>>,
+    /// The connection that carries the current request ends before the answer.
+    cut_now: std::sync::atomic::AtomicBool,
     /// Requests after which the next connection breaks; 0 never.
     pub(crate) cut_every: AtomicUsize,
     /// Whether a cut also forgets every handle, as a restart does.
@@ -74,6 +80,8 @@ impl Store {
         files.objects.insert(ROOT, Object::Directory(BTreeMap::new()));
         let store = Arc::new(Self {
             files: Mutex::new(files),
+            reaction: Mutex::default(),
+            cut_now: false.into(),
             cut_every: AtomicUsize::new(0),
             forgetful: false.into(),
             full_at: AtomicUsize::new(0),
@@ -138,6 +146,19 @@ impl Store {
         }
     }
 
+    /// From now on every write is told, too.
+    pub(crate) fn react(
+        &self,
+        reaction: impl FnMut(&mut Files, &str, &[u8]) -> Result<(), Errno> + Send + 'static,
+    ) {
+        *self.reaction.lock().unwrap() = Some(Box::new(reaction));
+    }
+
+    /// For a reaction: the write is not answered.
+    pub(crate) fn cut_now(&self) {
+        self.cut_now.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn handles(&self) -> usize {
         self.files().handles.len()
     }
@@ -160,7 +181,14 @@ impl Store {
             }
             _ => {}
         }
-        files.carry_out(request, self.page.load(Ordering::Relaxed))
+        let reply = files.carry_out(request, self.page.load(Ordering::Relaxed))?;
+        if let (Request::Write { handle, .. }, Some(reaction)) =
+            (request, &mut *self.reaction.lock().unwrap())
+        {
+            let (name, contents) = files.behind(*handle).unwrap();
+            reaction(&mut files, &name, &contents)?;
+        }
+        Ok(reply)
     }
 }
 
@@ -174,7 +202,8 @@ async fn serve(store: Arc<Store>, socket: spiderweb_transport::WebSocket) {
         store.requests.fetch_add(1, Ordering::Relaxed);
         served += 1;
         let cut = store.cut_every.load(Ordering::Relaxed);
-        if cut > 0 && served >= cut {
+        let cut_now = store.cut_now.swap(false, Ordering::Relaxed);
+        if cut_now || (cut > 0 && served >= cut) {
             if store.forgetful.load(Ordering::Relaxed) {
                 store.files().handles.clear();
             }
@@ -189,6 +218,38 @@ async fn serve(store: Arc<Store>, socket: spiderweb_transport::WebSocket) {
 }
 
 impl Files {
+    /// Replaces a file's contents, or makes it.
+    pub(crate) fn put(&mut self, dir: u64, name: &str, data: &[u8]) {
+        let modified = self.tick();
+        let file = Object::File {
+            data: data.to_vec(),
+            modified,
+        };
+        let fresh = self.fresh();
+        let entries = self.entries(dir).unwrap();
+        let entry = entries.entry(name.to_owned()).or_insert(Entry {
+            id: fresh,
+            link: false,
+        });
+        let id = entry.id;
+        self.objects.insert(id, file);
+    }
+
+    /// Name and contents of an open file.
+    fn behind(&mut self, handle: HandleId) -> Result<(String, Vec<u8>), Errno> {
+        let contents = self.file(handle)?.0.clone();
+        let id = *self.handles.get(&handle.get()).ok_or(Errno::EBADF)?;
+        let entries = self.objects.values().filter_map(|object| match object {
+            Object::Directory(entries) => Some(entries),
+            Object::File { .. } => None,
+        });
+        let name = entries
+            .flatten()
+            .find(|(_, entry)| entry.id == id)
+            .map(|(name, _)| name.clone());
+        Ok((name.ok_or(Errno::ENOENT)?, contents))
+    }
+
     fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -289,6 +350,14 @@ impl Files {
                 data[*offset as usize..end].copy_from_slice(&bytes);
                 *modified = now;
                 Reply::Written(bytes.len())
+            }
+            Request::Truncate { id, size } => {
+                let Some(Object::File { data, modified }) = self.objects.get_mut(&id.local()) else {
+                    return Err(Errno::EISDIR);
+                };
+                data.resize(*size as usize, 0);
+                *modified = now;
+                Reply::Done
             }
             Request::Close { handle } => {
                 self.handles.remove(&handle.get()).ok_or(Errno::EBADF)?;
