@@ -4,6 +4,9 @@
 //! plain words that name the flag, the value and what would be valid, and as the last line under the name the
 //! original gives it, which scripts look for. Every failure to start exits with 1, as the original's do.
 
+mod control;
+mod services;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +15,10 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use spiderweb_node::{ExportConfig, Limits, NodeConfig};
-use spiderweb_protocol::Secret;
+use spiderweb_protocol::{Dialect, Secret};
+
+use self::control::ControlFlags;
+use self::services::ServiceFlags;
 
 /// Variable with the token that `--auth-token` overrides.
 const TOKEN_VARIABLE: &str = "SPIDERWEB_FS_NODE_AUTH_TOKEN";
@@ -25,7 +31,8 @@ const TOKEN_VARIABLE: &str = "SPIDERWEB_FS_NODE_AUTH_TOKEN";
     help_template = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}",
     args_override_self = true,
     after_help = "Without --export the current folder is served read-write as `work`.\n\
-                  SPIDERWEB_FS_NODE_AUTH_TOKEN sets the token when --auth-token is not given; \
+                  SPIDERWEB_FS_NODE_AUTH_TOKEN sets the token when --auth-token is not given, \
+                  SPIDERWEB_AUTH_TOKEN that for the hub when --control-auth-token is not; \
                   SPIDERWEB_LOG chooses what is logged (`warn`, `info`, `debug`)."
 )]
 struct Flags {
@@ -44,6 +51,12 @@ struct Flags {
     /// Token that clients must say; better in the environment, where other users do not see it
     #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     auth_token: Option<String>,
+
+    #[command(flatten)]
+    control: ControlFlags,
+
+    #[command(flatten)]
+    services: ServiceFlags,
 
     /// Print a completion script for this shell and exit
     #[arg(long, value_name = "SHELL")]
@@ -110,12 +123,15 @@ fn address(text: &str) -> Result<IpAddr, BadValue> {
 }
 
 fn port(text: &str) -> Result<u16, BadValue> {
-    const VALID: &str = "expected a number from 0 to 65535";
+    number(text, "expected a number from 0 to 65535")
+}
+
+fn number<N: std::str::FromStr>(text: &str, valid: &str) -> Result<N, BadValue> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(bad("InvalidCharacter", VALID));
+        return Err(bad("InvalidCharacter", valid));
     }
-    text.parse().map_err(|_| bad("Overflow", VALID))
+    text.parse().map_err(|_| bad("Overflow", valid))
 }
 
 /// Takes `<name>=<path>[:ro|:rw][:cred=<handle>]` apart: known suffixes are cut from the right as long as there
@@ -176,7 +192,8 @@ pub(crate) fn parse(
         clap_complete::generate(shell, &mut Flags::command(), "spiderweb-fs-node", &mut script);
         return Ok(Command::Print(String::from_utf8_lossy(&script).into_owned()));
     }
-    configuration(flags, environment).map(|config| Command::Serve(Box::new(config)))
+    let dialect = services::dialect(&arguments);
+    configuration(flags, dialect, environment).map(|config| Command::Serve(Box::new(config)))
 }
 
 fn read(arguments: &[OsString]) -> Result<Flags, clap::Error> {
@@ -204,7 +221,11 @@ fn first_problem(arguments: &[OsString], error: clap::Error) -> clap::Error {
         .unwrap_or(error)
 }
 
-fn configuration(flags: Flags, environment: impl Fn(&str) -> Option<String>) -> Result<NodeConfig, CliError> {
+fn configuration(
+    flags: Flags,
+    dialect: Dialect,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<NodeConfig, CliError> {
     let mut exports = flags.export;
     for (index, export) in exports.iter().enumerate() {
         if exports.iter().take(index).any(|other| other.name == export.name) {
@@ -218,6 +239,14 @@ fn configuration(flags: Flags, environment: impl Fn(&str) -> Option<String>) -> 
             });
         }
     }
+    let names: Vec<&str> = exports.iter().map(|export| export.name.as_str()).collect();
+    let (node_name, mut services) = flags.services.configuration(dialect, &names, &environment)?;
+    let control = flags
+        .control
+        .configuration(&node_name, services.state_file.clone(), &environment)?;
+    if let Some(control) = &control {
+        services.state_file = Some(control.state_file.clone());
+    }
     let default_export = exports.is_empty();
     if default_export {
         exports.push(ExportConfig {
@@ -227,18 +256,38 @@ fn configuration(flags: Flags, environment: impl Fn(&str) -> Option<String>) -> 
             read_only: false,
         });
     }
-    let from_environment = || {
-        let value = environment(TOKEN_VARIABLE)?;
-        let value = value.trim_matches([' ', '\t', '\r', '\n']);
-        (!value.is_empty()).then(|| value.to_owned())
+    // In control mode the hub says who may come.
+    let from_environment = || match control {
+        None => trimmed(environment(TOKEN_VARIABLE)),
+        Some(_) => None,
     };
+    let token = flags.auth_token.or_else(from_environment).map(Secret::new);
     Ok(NodeConfig {
         listen: SocketAddr::new(flags.bind, flags.port),
+        control,
         exports,
         default_export,
-        token: flags.auth_token.or_else(from_environment).map(Secret::new),
+        node_name,
+        services,
+        token,
         limits: Limits::default(),
     })
+}
+
+/// The value of a variable without white space around it; an empty one is none.
+fn trimmed(value: Option<String>) -> Option<String> {
+    let value = value?;
+    let value = value.trim_matches([' ', '\t', '\r', '\n']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// Options that cannot go together, or not with this value.
+fn conflict(name: &'static str, words: String) -> CliError {
+    CliError {
+        words,
+        name,
+        with_help: false,
+    }
 }
 
 /// Puts what the argument parser found into our words, with the original's name.
@@ -286,12 +335,20 @@ fn explain(error: &clap::Error) -> CliError {
 mod tests {
     use super::*;
 
-    fn run(arguments: &[&str]) -> Result<Command, CliError> {
+    pub(super) fn run(arguments: &[&str]) -> Result<Command, CliError> {
         let all = ["spiderweb-fs-node"].iter().chain(arguments).map(OsString::from);
         parse(all.collect::<Vec<_>>(), |_| None)
     }
 
-    fn config(arguments: &[&str]) -> NodeConfig {
+    pub(super) fn run_with(arguments: &[&str], environment: impl Fn(&str) -> Option<String>) -> NodeConfig {
+        let all = ["spiderweb-fs-node"].iter().chain(arguments).map(OsString::from);
+        match parse(all.collect::<Vec<_>>(), environment) {
+            Ok(Command::Serve(config)) => *config,
+            other => panic!("{arguments:?} gave {other:?}"),
+        }
+    }
+
+    pub(super) fn config(arguments: &[&str]) -> NodeConfig {
         match run(arguments) {
             Ok(Command::Serve(config)) => *config,
             other => panic!("{arguments:?} gave {other:?}"),

@@ -1,13 +1,16 @@
 //! `spiderweb-fs-node`: serves folders of this machine over the Acheron file protocol.
+#![forbid(unsafe_code)]
 
+mod check;
 mod cli;
 mod logging;
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use spiderweb_node::{Limits, Node, NodeConfig, StartError};
+use spiderweb_node::{Limits, LockError, Node, NodeConfig, StartError, StoreError};
+use spiderweb_runtime::{adopt_orphans, run_helper};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Command;
@@ -16,6 +19,13 @@ use crate::cli::Command;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
+    if let Some(code) = run_helper(std::env::args_os().skip(1)) {
+        return code;
+    }
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == "check") {
+        return check::run(args, &check::library_opens, &mut std::io::stdout());
+    }
     let command = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(command) => command,
         Err(error) => return error.report(),
@@ -56,6 +66,15 @@ impl From<StartError> for Failure {
                 "; --export NAME=PATH needs a folder that exists and can be read",
             ),
             StartError::Table(_) => ("InvalidArguments", ""),
+            StartError::Services(faults) => {
+                let first = faults.faults.first();
+                (first.map_or("Unexpected", |fault| fault.name.as_str()), "")
+            }
+            StartError::NoInvite => (
+                "InvalidArguments",
+                "; give it one with --invite-token or --invite-token-file, or let it ask with --pair-mode request",
+            ),
+            StartError::State(error) => state_failure(&error),
             StartError::Listen { reason, .. } => match reason.kind() {
                 std::io::ErrorKind::AddrInUse => (
                     "AddressInUse",
@@ -89,6 +108,9 @@ impl From<std::io::Error> for Failure {
 fn serve(config: NodeConfig) -> Result<(), Failure> {
     let mut config = config;
     fit_into_descriptor_limit(&mut config.limits);
+    // The program as it was started, even if its file is replaced meanwhile.
+    config.services.helper = std::env::current_exe()?;
+    adopt_orphans()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(config.limits.blocking_threads())
@@ -122,15 +144,43 @@ fn serve(config: NodeConfig) -> Result<(), Failure> {
         })
 }
 
+/// The original's name for a state file that cannot be used, and what to do.
+fn state_failure(error: &StoreError) -> (&'static str, &'static str) {
+    match error {
+        StoreError::Lock(LockError::Held { .. }) => (
+            "StateFileInUse",
+            "; stop that process, or give this one a file of its own with --state-file",
+        ),
+        StoreError::Damaged { fault, .. } => (
+            fault.name,
+            "; put a good copy in its place, or say with --pair-mode or --invite-token that this node may pair anew",
+        ),
+        _ => match error.io_kind() {
+            Some(ErrorKind::IsADirectory) => ("IsDir", "; --state-file needs a file"),
+            Some(ErrorKind::NotADirectory | ErrorKind::AlreadyExists) => {
+                ("NotDir", "; --state-file needs a file in a folder")
+            }
+            Some(ErrorKind::PermissionDenied) => ("AccessDenied", ""),
+            Some(ErrorKind::FileTooLarge) => ("FileTooBig", "; it is no state file"),
+            _ => ("Unexpected", ""),
+        },
+    }
+}
+
 async fn start(config: NodeConfig) -> Result<Node, Failure> {
-    tracing::info!("Starting spiderweb-fs-node on {}", config.listen);
+    if let Some(control) = &config.control {
+        tracing::info!("Starting spiderweb-fs-node for {}", control.url);
+    } else {
+        tracing::info!("Starting spiderweb-fs-node on {}", config.listen);
+    }
     for export in &config.exports {
         let access = if export.read_only { "ro" } else { "rw" };
-        if config.default_export {
-            tracing::info!("No exports configured via CLI; using default export name='work' path='.' rw");
-        } else {
+        if !config.default_export {
             tracing::info!("Export {} => {} ({access})", export.name, export.path.display());
         }
+    }
+    if config.control.is_some() {
+        return Ok(Node::start(config).await?);
     }
     if config.token.is_some() {
         tracing::info!("FS node session auth enabled");
@@ -141,10 +191,9 @@ async fn start(config: NodeConfig) -> Result<Node, Failure> {
         );
     }
     let node = Node::start(config).await?;
-    tracing::info!(
-        "FS node websocket server listening at ws://{}/v2/fs",
-        node.address()
-    );
+    if let Some(address) = node.address() {
+        tracing::info!("FS node websocket server listening at ws://{address}/v2/fs");
+    }
     Ok(node)
 }
 

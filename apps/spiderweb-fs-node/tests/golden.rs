@@ -30,7 +30,7 @@ topics! {
     auth auth_env create_unlink dev_dir_rename_child_ids dev_lookup_file_parent dev_open_trunc
     dev_paging_duplicates dev_rename_dangling dev_reserved_name dev_rmdir_nonempty dev_symlink_loop envelope
     events_clients events_external exports exports_default exports_same_dir_twice exports_suffixes handles
-    handshake http_upgrade lock lookup_getattr mkdir_rmdir names_odd open_read readdir readdir_128_default
+    handshake http_upgrade lock lookup_getattr mkdir_rmdir names_odd namespace_basic open_read readdir readdir_128_default
     readdir_paging readonly statfs symlink transport truncate write write_max xattr
 }
 

@@ -1,0 +1,20 @@
+//! Control mode of the real binary against a hub that follows scripts: the hub's side of recorded exchanges, over real
+//! sockets.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a broken assumption should stop the test where it is noticed"
+)]
+
+mod catalog;
+mod hub;
+mod pairing;
+mod place;
+mod refusals;
+mod script;
+mod state;
+mod tunnel;
+mod with_hub;

@@ -1,0 +1,195 @@
+//! The node and our own hub, from the first contact to a client that reads a file.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use spiderweb_hub::{Database, Hub, HubConfig};
+use spiderweb_protocol::Secret;
+use spiderweb_testkit::RawPeer;
+use spiderweb_testkit::raw_peer::upgrade_request;
+use tokio::runtime::Runtime;
+
+use crate::place::{Place, SOON, eventually, says};
+
+const OPERATOR: &str = "op-1";
+
+/// A hub in this process whose registry is in a file.
+struct Running {
+    runtime: Runtime,
+    hub: Hub,
+}
+
+impl Running {
+    fn start(place: &Place, address: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let database = Database::File(place.path("hub.redb"));
+        let mut config = HubConfig::new(address.parse().unwrap(), database);
+        config.tokens.operator = Some(Secret::new(OPERATOR));
+        config.tokens.file = Some(place.path("tokens.json"));
+        let hub = runtime.block_on(Hub::start(config)).unwrap();
+        Self { runtime, hub }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.hub.address()
+    }
+
+    fn url(&self) -> String {
+        format!("ws://{}/", self.address())
+    }
+
+    fn stop(self) {
+        assert!(self.runtime.block_on(self.hub.stop(SOON)));
+    }
+
+    /// An operator's session.
+    fn operator(&self) -> Operator {
+        let mut peer = RawPeer::dial(self.address()).unwrap();
+        let token = format!(
+            "\r\nAuthorization: Bearer {}\r\n\r\n",
+            self.hub.admin_token().expose()
+        );
+        let request = upgrade_request(self.address(), "/").replace("\r\n\r\n", &token);
+        peer.send_bytes(request.as_bytes()).unwrap();
+        assert_eq!(peer.http_head(SOON).unwrap().status, 101);
+        let mut operator = Operator { peer, asked: 0 };
+        operator.ask("version", &json!({"protocol": "unified-v2"}));
+        operator.ask("connect", &json!({}));
+        operator
+    }
+}
+
+struct Operator {
+    peer: RawPeer,
+    asked: u32,
+}
+
+impl Operator {
+    fn ask(&mut self, operation: &str, payload: &Value) -> Value {
+        self.asked += 1;
+        let id = format!("q{}", self.asked);
+        self.peer
+            .send_json(&json!({"channel": "control", "type": format!("control.{operation}"), "id": id, "payload": payload}))
+            .unwrap();
+        loop {
+            let frame = self.peer.frame(SOON).unwrap();
+            let answer: Value = serde_json::from_slice(&frame.payload).unwrap();
+            if answer["id"] == *id {
+                assert_eq!(answer["ok"], true, "{operation}: {answer}");
+                return answer["payload"].clone();
+            }
+        }
+    }
+
+    /// Approves whoever waits.
+    fn approve(&mut self) {
+        let request = eventually("a request to join", || {
+            let pending = self.ask("node_join_pending_list", &json!({"operator_token": OPERATOR}));
+            pending["pending"][0]["request_id"].as_str().map(str::to_owned)
+        });
+        self.ask(
+            "node_join_approve",
+            &json!({"request_id": request, "operator_token": OPERATOR}),
+        );
+    }
+}
+
+/// A client that the hub routes to the node, and what it finds in the node's only file.
+fn routed(address: SocketAddr, state: &Value) -> RawPeer {
+    let path = format!("/v2/fs/node/{}", state["node_id"].as_str().unwrap());
+    let mut peer = RawPeer::connect(address, &path).unwrap();
+    let hello = peer.request(json!({
+        "type": "acheron.t_fs_hello",
+        "payload": {"protocol": "unified-v2-fs", "proto": 2, "auth_token": state["node_secret"]},
+    }));
+    let hello = hello.unwrap();
+    assert_eq!(hello["ok"], true, "{hello}");
+    peer
+}
+
+fn open(peer: &mut RawPeer) -> Value {
+    let exports = peer.request(json!({"type": "acheron.t_fs_exports"})).unwrap();
+    let root = &exports["payload"]["exports"][0]["root"];
+    let lookup = json!({"type": "acheron.t_fs_lookup", "node": root, "payload": {"name": "file"}});
+    let found = peer.request(lookup).unwrap();
+    let open =
+        json!({"type": "acheron.t_fs_open", "node": found["payload"]["attr"]["id"], "payload": {"flags": 0}});
+    peer.request(open).unwrap()["payload"]["h"].clone()
+}
+
+fn read(peer: &mut RawPeer, handle: &Value) -> Value {
+    let read = json!({"type": "acheron.t_fs_read", "h": handle, "payload": {"off": 0, "len": 100}});
+    peer.request(read).unwrap()["payload"]["data_b64"].clone()
+}
+
+#[test]
+fn a_person_approves_a_client_reads_and_a_restart_of_the_hub_is_survived() {
+    let place = Place::new();
+    let hub = Running::start(&place, "127.0.0.1:0");
+    let token = hub.hub.node_token().expose().to_owned();
+    let node = place
+        .command(&hub.url(), &["--control-auth-token", &token])
+        .launch()
+        .unwrap();
+    says(&node, "info: node join approval pending: code=approval_pending");
+    hub.operator().approve();
+    says(&node, "info: control tunnel established");
+    let state = place.state();
+
+    let mut client = routed(hub.address(), &state);
+    let handle = open(&mut client);
+    assert_eq!(read(&mut client, &handle), "aW5zaWRl");
+
+    let address = hub.address().to_string();
+    hub.stop();
+    says(&node, "control tunnel disconnected: the hub closed it: 1001");
+    let hub = Running::start(&place, &address);
+    let mut client = eventually("a tunnel", || {
+        (node.log().matches("control tunnel established").count() > 1).then(|| routed(hub.address(), &state))
+    });
+    assert_eq!(read(&mut client, &handle), "aW5zaWRl", "handles are still good");
+    assert_eq!(place.state()["node_id"], state["node_id"]);
+    hub.stop();
+}
+
+#[test]
+fn a_node_that_is_deleted_pairs_anew_with_the_next_invite() {
+    let place = Place::new();
+    let hub = Running::start(&place, "127.0.0.1:0");
+    let mut operator = hub.operator();
+    let invite = operator.ask(
+        "node_invite_create",
+        &json!({"max_uses": 2, "operator_token": OPERATOR}),
+    );
+    let invite = invite["invite_token"].as_str().unwrap().to_owned();
+    let node = place
+        .command(&hub.url(), &["--invite-token", &invite])
+        .launch()
+        .unwrap();
+    says(&node, "info: control tunnel established");
+    let first = place.state()["node_id"].as_str().unwrap().to_owned();
+    let catalog = operator.ask("node_service_get", &json!({"node_id": first}));
+    assert_eq!(catalog["services"][0]["service_id"], "fs", "{catalog}");
+
+    operator.ask(
+        "node_delete",
+        &json!({"node_id": first, "operator_token": OPERATOR}),
+    );
+    let second = eventually("another identity", || {
+        let state = place.state();
+        let id = state["node_id"].as_str()?.to_owned();
+        (id != first).then_some(id)
+    });
+    says(
+        &node,
+        &format!("info: control tunnel established for node {second}"),
+    );
+    let mut client = routed(hub.address(), &place.state());
+    let handle = open(&mut client);
+    assert_eq!(read(&mut client, &handle), "aW5zaWRl");
+    drop(node);
+    hub.stop();
+}
