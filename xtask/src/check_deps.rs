@@ -20,10 +20,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("crates/mount", &["protocol", "client"]),
     ("crates/driver-sdk", &[]),
     ("crates/testkit", LIBRARIES),
+    ("drivers/echo", &["driver-sdk"]),
+    ("drivers/echo-inproc", &["driver-sdk"]),
+    ("drivers/echo-wasm", &["driver-sdk"]),
+    ("drivers/web-search", &["driver-sdk"]),
     ("apps/spiderweb-fs-node", LIBRARIES),
     ("apps/spiderweb-hub", LIBRARIES),
     ("apps/spiderweb", LIBRARIES),
-    ("xtask", &["testkit"]),
+    ("xtask", &["node", "testkit"]),
 ];
 
 /// What tests and programs may put together.
@@ -156,6 +160,8 @@ mod tests {
             ("crates/node", "crates/testkit", false),
             ("apps/spiderweb", "apps/spiderweb-fs-node", false),
             ("crates/node", "xtask", true),
+            ("drivers/echo", "crates/protocol", false),
+            ("crates/driver-sdk", "crates/protocol", false),
         ] {
             let wrong = violations(&[], &[arrow(from, to, in_tests)]);
             assert_eq!(wrong.len(), 1, "{from} to {to}");

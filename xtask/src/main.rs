@@ -1,10 +1,16 @@
 //! Project chores: `cargo xtask --help`.
 //!
 //! What takes a careful person to remember is a command here, and CI runs it.
+#![forbid(unsafe_code)]
 
+mod build;
 mod check_deps;
 mod conformance;
+mod dist;
 mod golden;
+mod schema;
+mod service_conformance;
+mod wasm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -23,14 +29,26 @@ enum Chore {
     CheckDeps,
     /// Replay recordings of the original node against a binary of ours
     Conformance(conformance::Arguments),
+    /// Replay vectors of the original node's services against a binary of ours
+    ServiceConformance(service_conformance::Arguments),
     /// Make the golden files from recordings
     Golden(golden::Arguments),
+    /// Write the JSON Schema of manifests to `docs/schema`
+    Schema,
+    /// Build everything that is shipped and lay it out
+    Dist(dist::Arguments),
+    /// Check that the committed WASM module is what its source gives
+    CheckWasm(wasm::Arguments),
 }
 
 fn main() -> Result<()> {
     match Cli::parse().chore {
         Chore::CheckDeps => check_deps::run(),
         Chore::Conformance(arguments) => conformance::run(&arguments),
+        Chore::ServiceConformance(arguments) => service_conformance::run(&arguments),
         Chore::Golden(arguments) => golden::run(&arguments),
+        Chore::Schema => schema::run(),
+        Chore::Dist(arguments) => dist::run(&arguments),
+        Chore::CheckWasm(arguments) => wasm::check(&arguments),
     }
 }
