@@ -8,6 +8,7 @@
 //! Frame, Decoder    frames as values, no I/O
 //! WebSocket         a link + a read buffer + an output queue, owned by one task
 //! Upgrade, dial     how a link becomes a WebSocket, serving and dialling
+//! Dialer            where a dialled link comes from
 //! Backoff           when to dial again
 //! ```
 //!
@@ -18,6 +19,7 @@
 mod backoff;
 mod client;
 mod decode;
+mod dialer;
 mod frame;
 mod head;
 mod link;
@@ -31,6 +33,7 @@ mod url;
 pub use backoff::Backoff;
 pub use client::{Authorization, AuthorizationError, DialError, DialOptions, dial, upgrade_over};
 pub use decode::{Decoded, Decoder, FrameError, Message};
+pub use dialer::Dialer;
 pub use frame::{Frame, MAX_PAYLOAD, Masking};
 pub use link::Link;
 pub use server::{Asked, PageRequest, Upgrade, UpgradeError, UpgradeLimits};

@@ -1,7 +1,7 @@
 //! WebSocket addresses.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 const DEFAULT_PORT: u16 = 80;
@@ -60,6 +60,17 @@ impl WsUrl {
             port: self.port,
             target,
         })
+    }
+}
+
+impl From<SocketAddr> for WsUrl {
+    /// The root of the server at this address.
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            host: address.ip().to_string(),
+            port: address.port(),
+            target: "/".to_owned(),
+        }
     }
 }
 
@@ -226,6 +237,15 @@ mod tests {
                     && error.contains("expected ws://"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_socket_address_is_the_root_of_its_server() {
+        for (address, url) in [("10.0.0.1:7", "ws://10.0.0.1:7/"), ("[::1]:9", "ws://[::1]:9/")] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(WsUrl::from(address).to_string(), url);
+            assert_eq!(url.parse(), Ok(WsUrl::from(address)));
         }
     }
 
