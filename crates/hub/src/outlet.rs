@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use spiderweb_protocol::control::NODE_GONE_CLOSE;
 use spiderweb_transport::Frame;
 use tokio::sync::Notify;
 
@@ -47,7 +48,7 @@ impl Goodbye {
         reason: "replaced by a newer tunnel",
     };
     pub(crate) const NODE_GONE: Self = Self {
-        code: 4002,
+        code: NODE_GONE_CLOSE,
         reason: "the node was deleted or its lease is over",
     };
     pub(crate) const SILENT: Self = Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use spiderweb_protocol::{Dialect, Secret};
 
-pub use self::control::{ControlConfig, Invites, PairMode, TokenFileError, TokenSource};
+pub use self::control::{ControlConfig, Invites, PairMode, TokenFileError, TokenKeeper, TokenSource};
 use crate::manifest::Sources;
 
 /// A node's configuration.

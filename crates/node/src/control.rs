@@ -21,13 +21,12 @@ use std::time::Duration;
 
 use spiderweb_protocol::Secret;
 use spiderweb_transport::Backoff;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use self::attendance::{Attendance, routed_url};
 pub(crate) use self::connection::{HubError, with_causes};
-pub(crate) use self::line::{Generation, Line, dial_options};
+pub(crate) use self::line::{Generation, Line, dial_hub};
 use self::probes::ProbeBook;
 use self::publication::Inventory;
 use crate::config::ControlConfig;
@@ -78,23 +77,25 @@ impl Control {
         // The file is written before it is needed: a folder that cannot be written to shows now, not when an invite
         // is spent.
         self.store.keep(self.store.kept().clone()).await;
-        let mut line = Line::new(self.config.url.clone(), self.config.token.clone(), tasks.clone());
+        let mut line = Line::new(self.config.clone(), tasks.clone());
         let mut backoff = Backoff::new(self.config.backoff, self.config.backoff_max);
         let mut is_first = true;
         loop {
             let identity = pair(&mut line, &mut self.store, &self.config, &tasks).await;
             self.introduce(&identity, std::mem::take(&mut is_first)).await;
             let since = Instant::now();
+            let rounds = watch::Sender::new(0);
             let tunnel = Tunnel {
                 config: self.config.clone(),
                 identity: identity.clone(),
                 service: self.service.clone(),
                 generation: line.generation(),
-                ready: CancellationToken::new(),
+                rounds: rounds.subscribe(),
+                doubt: Arc::new(Notify::new()),
                 lost: Arc::new(Notify::new()),
                 stop: tasks.stopped().child_token(),
             };
-            let (ready, lost, stop) = (tunnel.ready.clone(), tunnel.lost.clone(), tunnel.stop.clone());
+            let (doubt, lost, stop) = (tunnel.doubt.clone(), tunnel.lost.clone(), tunnel.stop.clone());
             let stop_tunnel = stop.drop_guard();
             tasks.spawn("tunnel", tunnel.run());
             let attendance = Attendance {
@@ -110,7 +111,8 @@ impl Control {
                 tasks: &tasks,
                 news: news.clone(),
                 lost,
-                ready,
+                rounds,
+                doubt,
                 told: None,
             };
             attendance.attend().await;

@@ -30,10 +30,10 @@ mod wrong_tokens;
 
 pub use config::{
     ControlConfig, DEFAULT_RELOAD, ExportConfig, Invites, Limits, NodeConfig, PairMode, ServicesConfig,
-    TokenFileError, TokenSource,
+    TokenFileError, TokenKeeper, TokenSource,
 };
 pub use manifest::Sources as ManifestSources;
 pub use node::{Node, StartError};
 pub use services::ManifestFaults;
-pub use spiderweb_transport::{Authorization, WsUrl, WsUrlError};
+pub use spiderweb_transport::{Authorization, Dialer, WsUrl, WsUrlError};
 pub use state::{LockError, StoreError};

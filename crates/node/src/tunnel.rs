@@ -11,16 +11,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spiderweb_protocol::control::{TunnelAnswer, TunnelHello, VersionAck};
+use spiderweb_protocol::control::{NODE_GONE_CLOSE, TunnelAnswer, TunnelHello, VersionAck};
 use spiderweb_protocol::limits::{MAX_FRAME, SEED_FRAME};
 use spiderweb_protocol::{EnvelopeError, Errno, Tag};
-use spiderweb_transport::{Backoff, Frame, Message, SocketError, WebSocket, WsUrl, WsUrlError, dial};
-use tokio::sync::Notify;
+use spiderweb_transport::{Backoff, Frame, Message, SocketError, WebSocket, WsUrl, WsUrlError};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ControlConfig;
-use crate::control::{Generation, HubError, dial_options, with_causes};
+use crate::control::{Generation, HubError, dial_hub, with_causes};
 use crate::dispatch::Service;
 use crate::pairing::Identity;
 use crate::session::{End, TunnelTerms, serve_tunnel};
@@ -40,6 +40,9 @@ const FIRST_RETURN: Duration = Duration::from_millis(500);
 /// A tunnel has to have been up for this long to be tried again so soon.
 const SETTLED: Duration = Duration::from_secs(10);
 
+/// A tunnel that was up for this long and is then closed because the node is gone opens as soon as the lease is back.
+const BELIEVED: Duration = Duration::from_secs(1);
+
 /// How long the tunnel waits for the lease before it opens regardless.
 const LEASE_FIRST: Duration = Duration::from_secs(2);
 
@@ -50,8 +53,10 @@ pub(crate) struct Tunnel {
     pub(crate) service: Arc<Service>,
     /// What the hub is.
     pub(crate) generation: Generation,
-    /// Cancelled once the lease was asked for: only then the hub surely knows the node.
-    pub(crate) ready: CancellationToken,
+    /// Counts how often the lease was asked for: after the first time the hub surely knows the node.
+    pub(crate) rounds: watch::Receiver<u64>,
+    /// Told when the hub seems to have given the lease up, so that it is asked for at once.
+    pub(crate) doubt: Arc<Notify>,
     /// Told when the hub does not know this identity.
     pub(crate) lost: Arc<Notify>,
     /// Ends the tunnel.
@@ -79,28 +84,45 @@ enum TunnelError {
     UnknownIdentity,
 }
 
+/// Until when the tunnel is not dialled.
+struct Wait {
+    pause: Duration,
+    /// It is over earlier when the lease was asked for.
+    ends_with_lease: bool,
+}
+
+impl Wait {
+    const fn of(pause: Duration) -> Self {
+        Self {
+            pause,
+            ends_with_lease: false,
+        }
+    }
+}
+
 impl Tunnel {
     /// Keeps the tunnel open until it is stopped, or the hub does not know this identity.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let stop = self.stop.clone();
-        let ready = tokio::time::timeout(LEASE_FIRST, self.ready.cancelled());
-        if stop.run_until_cancelled(ready).await.is_none() {
+        let mut rounds = self.rounds.clone();
+        let asked = tokio::time::timeout(LEASE_FIRST, rounds.wait_for(|&rounds| rounds > 0));
+        if stop.run_until_cancelled(asked).await.is_none() {
             return;
         }
         let mut backoff = Backoff::new(self.config.backoff, self.config.backoff_max);
         let mut is_return = false;
         while let Some(opened) = stop.run_until_cancelled(self.open()).await {
-            let pause = match opened {
+            let wait = match opened {
                 Ok(socket) => {
                     tracing::info!("control tunnel established for node {}", self.identity.node_id);
                     backoff.reset();
-                    let pause = self.serve(socket, is_return, &mut backoff).await;
+                    let wait = self.serve(socket, is_return, &mut backoff).await;
                     is_return = true;
                     if stop.is_cancelled() {
                         return;
                     }
-                    tracing::info!("control tunnel reconnect in {} ms", pause.as_millis());
-                    pause
+                    tracing::info!("control tunnel reconnect in {} ms", wait.pause.as_millis());
+                    wait
                 }
                 Err(TunnelError::UnknownIdentity) => {
                     tracing::warn!(
@@ -117,21 +139,29 @@ impl Tunnel {
                         backoff.next_delay()
                     };
                     tracing::warn!("control tunnel: {error}; retrying in {} ms", pause.as_millis());
-                    pause
+                    Wait::of(pause)
                 }
             };
-            if stop
-                .run_until_cancelled(tokio::time::sleep(pause))
-                .await
-                .is_none()
-            {
+            if stop.run_until_cancelled(self.wait(wait)).await.is_none() {
                 return;
             }
         }
     }
 
+    async fn wait(&mut self, wait: Wait) {
+        let sleep = tokio::time::sleep(wait.pause);
+        if wait.ends_with_lease {
+            tokio::select! {
+                () = sleep => {}
+                _ = self.rounds.changed() => {}
+            }
+        } else {
+            sleep.await;
+        }
+    }
+
     /// Serves until the tunnel ends; then says how long to wait.
-    async fn serve(&self, socket: WebSocket, is_return: bool, backoff: &mut Backoff) -> Duration {
+    async fn serve(&mut self, socket: WebSocket, is_return: bool, backoff: &mut Backoff) -> Wait {
         let generation = *self.generation.borrow();
         let terms = TunnelTerms {
             frame_limit: frame_limit(generation),
@@ -140,27 +170,31 @@ impl Tunnel {
         };
         let opened = Instant::now();
         let end = serve_tunnel(socket, self.service.clone(), terms).await;
-        let usual = backoff.next_delay();
-        match &end {
-            End::Stopped => return Duration::ZERO,
-            // Somebody else has it now; whoever comes back at once only takes it back.
-            End::Closed(payload) if !payload.is_empty() => {
-                tracing::warn!("control tunnel disconnected: {end}");
-                return usual;
-            }
-            _ => tracing::warn!("control tunnel disconnected: {end}"),
+        if matches!(end, End::Stopped) {
+            return Wait::of(Duration::ZERO);
         }
-        if opened.elapsed() >= SETTLED {
-            usual.min(backoff.spread(FIRST_RETURN))
-        } else {
-            usual
+        tracing::warn!("control tunnel disconnected: {end}");
+        let usual = backoff.next_delay();
+        let lasted = opened.elapsed();
+        match end.close_code() {
+            Some(NODE_GONE_CLOSE) => {
+                self.rounds.mark_unchanged();
+                self.doubt.notify_one();
+                Wait {
+                    pause: usual,
+                    // A hub that does so again and again is not dialled without a pause.
+                    ends_with_lease: lasted >= BELIEVED,
+                }
+            }
+            None if lasted >= SETTLED => Wait::of(usual.min(backoff.spread(FIRST_RETURN))),
+            // A hub that gave a reason had one: whoever is replaced and comes back at once only takes it back.
+            _ => Wait::of(usual),
         }
     }
 
     async fn open(&self) -> Result<WebSocket, TunnelError> {
         let url: WsUrl = self.config.url.with_target(PATH)?;
-        let options = dial_options(&self.config.token, &self.service.tasks).await?;
-        let socket = dial(&url, &options).await.map_err(HubError::from)?;
+        let socket = dial_hub(&self.config, &url, &self.service.tasks).await?;
         tokio::time::timeout(HELLO, self.greet(socket))
             .await
             .unwrap_or(Err(TunnelError::Silent))

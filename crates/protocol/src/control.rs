@@ -56,5 +56,7 @@ pub use project::{
 };
 pub use refusal::{Code, Refusal};
 pub use routing::{FrameKind, FramePeek};
-pub use tunnel::{RoutedHello, TunnelAnswer, TunnelFault, TunnelHello, tunnel_refusal, tunnel_welcome};
+pub use tunnel::{
+    NODE_GONE_CLOSE, RoutedHello, TunnelAnswer, TunnelFault, TunnelHello, tunnel_refusal, tunnel_welcome,
+};
 pub use workspace::{Availability, Drift, MountState, MountView, WorkspaceStatus, read_mounts};

@@ -2,17 +2,20 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::NodeName;
-use spiderweb_transport::WsUrl;
+use spiderweb_transport::{Dialer, WsUrl};
 
 /// A node's relation to its hub.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
     /// The hub's control address; the tunnel goes to the same host and port.
     pub url: WsUrl,
+    /// How it is connected to; a hub in the same process needs no socket.
+    pub dialer: Dialer,
     /// What is said to the hub as bearer token.
     pub token: TokenSource,
     /// What approves the node's own request to join, where the hub asks for it.
@@ -71,6 +74,25 @@ pub enum TokenSource {
     Given(Secret),
     /// It is the first line of this file, which is read whenever the token is needed.
     File(PathBuf),
+    /// Somebody in this process knows it.
+    Kept(TokenKeeper),
+}
+
+/// Somebody who knows a token that may change.
+#[derive(Clone)]
+pub struct TokenKeeper(Arc<dyn Fn() -> Secret + Send + Sync>);
+
+impl TokenKeeper {
+    /// Asks `current` whenever the token is needed.
+    pub fn new(current: impl Fn() -> Secret + Send + Sync + 'static) -> Self {
+        Self(Arc::new(current))
+    }
+}
+
+impl fmt::Debug for TokenKeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKeeper(..)")
+    }
 }
 
 impl TokenSource {
@@ -80,6 +102,7 @@ impl TokenSource {
             Self::Absent => Ok(None),
             Self::Given(token) => Ok(Some(token.clone())),
             Self::File(path) => Ok(lines_of(path)?.into_iter().next()),
+            Self::Kept(keeper) => Ok(Some((keeper.0)())),
         }
     }
 }

@@ -10,8 +10,7 @@ use spiderweb_protocol::Dialect;
 use spiderweb_protocol::control::{Code, Credentials, Operation, RefreshLease, VersionAck};
 use spiderweb_protocol::limits::{MAX_FRAME, SEED_FRAME};
 use spiderweb_transport::Backoff;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, watch};
 
 use super::connection::HubError;
 use super::line::Line;
@@ -48,8 +47,10 @@ pub(super) struct Attendance<'a> {
     pub(super) news: Arc<Notify>,
     /// The tunnel was told that the hub does not know this identity.
     pub(super) lost: Arc<Notify>,
-    /// Cancelled once the lease was asked for.
-    pub(super) ready: CancellationToken,
+    /// Counts how often the lease was asked for.
+    pub(super) rounds: watch::Sender<u64>,
+    /// The tunnel wants the lease to be asked for now.
+    pub(super) doubt: Arc<Notify>,
     /// What the hub heard last; it may have forgotten when the line broke.
     pub(super) told: Option<Digest>,
 }
@@ -79,7 +80,7 @@ impl Attendance<'_> {
                 Ok(()) => self.renew(&mut lease, is_first).await,
                 Err(IdentityLost) => return IdentityLost,
             };
-            self.ready.cancel();
+            self.rounds.send_modify(|rounds| *rounds += 1);
             let pause = match renewed {
                 Ok(true) => {
                     backoff.reset();
@@ -105,6 +106,7 @@ impl Attendance<'_> {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => return Ok(()),
+                () = self.doubt.notified() => return Ok(()),
                 error = self.line.ended() => {
                     tracing::debug!("control connection ended: {error}");
                     self.told = None;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use spiderweb_protocol::control::{
     Answer, Code, FieldFault, Fields, Refusal, VersionAck, request, version_payload,
 };
-use spiderweb_transport::{DialError, DialOptions, Frame, Message, SocketError, WebSocket, WsUrl, dial};
+use spiderweb_transport::{DialError, Frame, Message, SocketError, WebSocket};
 
 /// Time for each answer before the first operation: a server that is there gives them at once.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -112,14 +112,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Dials and shakes hands.
-    pub(super) async fn open(url: &WsUrl, options: &DialOptions) -> Result<Self, HubError> {
-        let socket = dial(url, options).await.map_err(|error| match error {
-            DialError::Refused { status, reason } if matches!(status, 401 | 403) => HubError::Denied(
-                Refusal::saying(Code::AuthFailed, format!("HTTP {status} {reason}").trim()),
-            ),
-            error => error.into(),
-        })?;
+    /// Shakes hands.
+    pub(super) async fn open(socket: WebSocket) -> Result<Self, HubError> {
         let mut connection = Self {
             socket,
             generation: VersionAck {

@@ -6,18 +6,17 @@
 use std::time::Duration;
 
 use spiderweb_protocol::Dialect;
-use spiderweb_protocol::control::{FieldFault, Fields, Operation, VersionAck};
-use spiderweb_transport::{Authorization, DialOptions, WsUrl};
+use spiderweb_protocol::control::{Code, FieldFault, Fields, Operation, Refusal, VersionAck};
+use spiderweb_transport::{Authorization, DialError, DialOptions, WebSocket, WsUrl};
 use tokio::sync::watch;
 
 use super::connection::{Connection, HubError};
-use crate::config::TokenSource;
+use crate::config::ControlConfig;
 use crate::tasks::Tasks;
 
 /// A line to one hub.
 pub(crate) struct Line {
-    url: WsUrl,
-    token: TokenSource,
+    config: ControlConfig,
     tasks: Tasks,
     connection: Option<Connection>,
     generation: watch::Sender<Option<VersionAck>>,
@@ -26,9 +25,14 @@ pub(crate) struct Line {
 /// What a hub said it is, on the last connection; `None` before the first.
 pub(crate) type Generation = watch::Receiver<Option<VersionAck>>;
 
-/// How to dial a hub now: its token is read anew every time.
-pub(crate) async fn dial_options(token: &TokenSource, tasks: &Tasks) -> Result<DialOptions, HubError> {
-    let source = token.clone();
+/// Dials the hub at `url`, which is its control address or another of the same server. The token is read anew every
+/// time.
+pub(crate) async fn dial_hub(
+    config: &ControlConfig,
+    url: &WsUrl,
+    tasks: &Tasks,
+) -> Result<WebSocket, HubError> {
+    let source = config.token.clone();
     let token = tasks.blocking(move || source.read()).await;
     let token = token
         .unwrap_or(Ok(None))
@@ -36,17 +40,24 @@ pub(crate) async fn dial_options(token: &TokenSource, tasks: &Tasks) -> Result<D
     let authorization = token
         .map(|token| Authorization::bearer(token.expose()))
         .transpose();
-    Ok(DialOptions {
+    let options = DialOptions {
         authorization: authorization.map_err(|error| HubError::Token(error.to_string()))?,
         ..DialOptions::default()
+    };
+    let dialled = config.dialer.dial(url, &options).await;
+    dialled.map_err(|error| match error {
+        DialError::Refused { status, reason } if matches!(status, 401 | 403) => {
+            let words = format!("HTTP {status} {reason}");
+            HubError::Denied(Refusal::saying(Code::AuthFailed, words.trim()))
+        }
+        error => error.into(),
     })
 }
 
 impl Line {
-    pub(crate) fn new(url: WsUrl, token: TokenSource, tasks: Tasks) -> Self {
+    pub(crate) fn new(config: ControlConfig, tasks: Tasks) -> Self {
         Self {
-            url,
-            token,
+            config,
             tasks,
             connection: None,
             generation: watch::Sender::new(None),
@@ -62,8 +73,8 @@ impl Line {
     pub(crate) async fn connect(&mut self) -> Result<(Dialect, bool), HubError> {
         let is_new = self.connection.is_none();
         if is_new {
-            let options = dial_options(&self.token, &self.tasks).await?;
-            let connection = Connection::open(&self.url, &options).await?;
+            let socket = dial_hub(&self.config, &self.config.url, &self.tasks).await?;
+            let connection = Connection::open(socket).await?;
             self.generation.send_replace(Some(connection.generation()));
             self.connection = Some(connection);
         }

@@ -73,6 +73,16 @@ impl fmt::Display for End {
     }
 }
 
+impl End {
+    /// The code with which the hub closed the tunnel, if it did and said one.
+    pub(crate) fn close_code(&self) -> Option<u16> {
+        match self {
+            Self::Closed(payload) => close_reason(payload).map(|(code, _)| code),
+            _ => None,
+        }
+    }
+}
+
 /// The code and the words of a close frame, if it has any.
 fn close_reason(payload: &[u8]) -> Option<(u16, String)> {
     let (code, words) = payload.split_first_chunk()?;

@@ -13,6 +13,9 @@ use crate::strict::Value;
 
 const PROTO: u64 = 2;
 
+/// Close code of a tunnel whose node was deleted, or whose lease is over: the node should ask what it is now.
+pub const NODE_GONE_CLOSE: u16 = 4002;
+
 /// Why a hello is refused. The words are the wire's; each ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TunnelFault {
