@@ -134,16 +134,7 @@ pub(crate) enum Command {
     /// Print this and exit.
     Print(String),
     /// Serve.
-    Serve(Box<Plan>),
-}
-
-/// A configuration, and where its parts are, for people.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) config: HubConfig,
-    pub(crate) token_file: PathBuf,
-    /// Nothing if everything is forgotten at the end.
-    pub(crate) database: Option<PathBuf>,
+    Serve(Box<HubConfig>),
 }
 
 /// Reads arguments and environment. Nothing is opened but the operator's token file.
@@ -154,20 +145,27 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         clap_complete::generate(shell, &mut Flags::command(), "spiderweb-hub", &mut script);
         return Ok(Command::Print(String::from_utf8_lossy(&script).into_owned()));
     }
-    plan(flags).map(|plan| Command::Serve(Box::new(plan)))
+    configuration(flags).map(|config| Command::Serve(Box::new(config)))
 }
 
-fn plan(flags: Flags) -> Result<Plan, clap::Error> {
-    let in_folder = |given: Option<PathBuf>, name: &str| given.unwrap_or_else(|| flags.data_dir.join(name));
-    let or_none = |path: PathBuf| (path != Path::new("none")).then_some(path);
-    let database = or_none(in_folder(flags.database, "hub.redb"));
-    let token_file = in_folder(flags.token_file, "auth_tokens.json");
-    let audit_file = or_none(in_folder(flags.audit_file, "audit.jsonl"));
-    let store = match &database {
-        Some(path) => Database::File(path.clone()),
-        None => Database::Store(Box::new(spiderweb_hub::store::MemoryStore::new())),
-    };
-    let mut config = HubConfig::new(SocketAddr::new(flags.bind, flags.port), store);
+fn configuration(flags: Flags) -> Result<HubConfig, clap::Error> {
+    let is_none = |path: &PathBuf| path == Path::new("none");
+    let mut config = HubConfig::in_folder(SocketAddr::new(flags.bind, flags.port), &flags.data_dir);
+    match flags.database {
+        Some(path) if is_none(&path) => {
+            config.database = Database::Store(Box::new(spiderweb_hub::store::MemoryStore::new()));
+        }
+        Some(path) => config.database = Database::File(path),
+        None => {}
+    }
+    match flags.audit_file {
+        Some(path) if is_none(&path) => config.audit_file = None,
+        Some(path) => config.audit_file = Some(path),
+        None => {}
+    }
+    if let Some(path) = flags.token_file {
+        config.tokens.file = Some(path);
+    }
     let secret = |name: &str, text: Option<String>| match text {
         Some(text) if text.trim().is_empty() => {
             Err(usage(&format!("{name} is empty; leave it out for none")))
@@ -178,12 +176,10 @@ fn plan(flags: Flags) -> Result<Plan, clap::Error> {
         Some(path) => Some(first_line(path)?),
         None => flags.operator_token,
     };
-    config.tokens.file = Some(token_file.clone());
     config.tokens.operator = secret("the operator token", operator)?;
     config.tokens.node_scope = secret("--node-scope-token", flags.node_scope_token)?;
     config.tokens.project_scope = secret("--project-scope-token", flags.project_scope_token)?;
     config.tokens.allows_anonymous = !flags.no_anonymous;
-    config.audit_file = audit_file;
     config.limits.tunnel_grace = Duration::from_millis(flags.tunnel_grace_ms);
     config.limits.connections = flags.max_connections.max(1);
     config.limits.sweep_every = Duration::from_millis(flags.sweep_interval_ms.max(MIN_MS));
@@ -198,11 +194,7 @@ fn plan(flags: Flags) -> Result<Plan, clap::Error> {
             head: true,
         },
     };
-    Ok(Plan {
-        config,
-        token_file,
-        database,
-    })
+    Ok(config)
 }
 
 fn first_line(path: &Path) -> Result<String, clap::Error> {
@@ -223,10 +215,10 @@ fn usage(words: &str) -> clap::Error {
 mod tests {
     use super::*;
 
-    fn parsed(arguments: &[&str]) -> Result<Box<Plan>, String> {
+    fn parsed(arguments: &[&str]) -> Result<Box<HubConfig>, String> {
         let arguments = ["spiderweb-hub"].iter().chain(arguments).map(OsString::from);
         match parse(arguments) {
-            Ok(Command::Serve(plan)) => Ok(plan),
+            Ok(Command::Serve(config)) => Ok(config),
             Ok(Command::Print(text)) => Err(text),
             Err(error) => Err(error.to_string()),
         }
@@ -234,15 +226,16 @@ mod tests {
 
     #[test]
     fn files_lie_in_the_folder_unless_they_are_named() {
-        let plan = parsed(&["--data-dir", "d", "--token-file", "t.json"]).unwrap();
-        assert_eq!(plan.database.as_deref(), Some(Path::new("d/hub.redb")));
-        assert_eq!(plan.token_file, Path::new("t.json"));
-        assert_eq!(
-            plan.config.audit_file.as_deref(),
-            Some(Path::new("d/audit.jsonl"))
-        );
-        assert_eq!(plan.config.listen.to_string(), "127.0.0.1:18790");
-        assert_eq!(parsed(&["--database", "none"]).unwrap().database, None);
+        let config = parsed(&["--data-dir", "d", "--token-file", "t.json"]).unwrap();
+        let Database::File(database) = &config.database else {
+            panic!("{config:?}")
+        };
+        assert_eq!(database, Path::new("d/hub.redb"));
+        assert_eq!(config.tokens.file.as_deref(), Some(Path::new("t.json")));
+        assert_eq!(config.audit_file.as_deref(), Some(Path::new("d/audit.jsonl")));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:18790");
+        let nothing = parsed(&["--database", "none", "--audit-file", "none"]).unwrap();
+        assert!(matches!(nothing.database, Database::Store(_)) && nothing.audit_file.is_none());
     }
 
     #[test]

@@ -9,17 +9,17 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use spiderweb_hub::{Hub, StartError};
+use spiderweb_hub::{Hub, HubConfig, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Command, Plan};
+use crate::cli::Command;
 
 /// How long peers may take to say goodbye after the first signal; a second one ends the process at once.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let plan = match cli::parse(std::env::args_os()) {
-        Ok(Command::Serve(plan)) => *plan,
+    let config = match cli::parse(std::env::args_os()) {
+        Ok(Command::Serve(config)) => *config,
         Ok(Command::Print(text)) => {
             // A closed pipe is the reader's choice.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     logging::start();
-    match serve(plan) {
+    match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
@@ -70,13 +70,13 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-fn serve(plan: Plan) -> Result<(), Failure> {
+fn serve(config: HubConfig) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything is acknowledged, so that no signal ends the process in the middle of it.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let hub = start(plan).await?;
+        let hub = Hub::start(config).await?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -91,31 +91,4 @@ fn serve(plan: Plan) -> Result<(), Failure> {
         }
         Ok(())
     })
-}
-
-async fn start(plan: Plan) -> Result<Hub, Failure> {
-    let Plan {
-        config,
-        token_file,
-        database,
-    } = plan;
-    let is_local = config.listen.ip().is_loopback();
-    let has_operator = config.tokens.operator.is_some();
-    let hub = Hub::start(config).await?;
-    if let Some(path) = database {
-        tracing::info!("Database {}", path.display());
-    } else {
-        tracing::warn!("nothing is kept: every node has to pair again after a restart");
-    }
-    tracing::info!("Tokens are in {}", token_file.display());
-    if has_operator {
-        tracing::info!("Nodes that ask to join wait for an operator");
-    } else {
-        tracing::info!("No operator token: whoever holds the admin token approves nodes");
-    }
-    if !is_local {
-        tracing::warn!("tokens travel unencrypted; put a tunnel or a TLS proxy between this hub and others");
-    }
-    tracing::info!("Hub listening at ws://{}/", hub.address());
-    Ok(hub)
 }

@@ -1,7 +1,7 @@
 //! What a hub is told at its start.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spiderweb_protocol::Secret;
@@ -11,6 +11,15 @@ use crate::clock::Clock;
 use crate::random::Random;
 use crate::registry::Terms;
 use crate::store::Store;
+
+/// Name of the database in a hub's folder.
+const DATABASE_FILE: &str = "hub.redb";
+
+/// Name of the file of tokens in a hub's folder.
+const TOKEN_FILE: &str = "auth_tokens.json";
+
+/// Name of the audit file in a hub's folder.
+const AUDIT_FILE: &str = "audit.jsonl";
 
 /// Where the registry is kept.
 pub enum Database {
@@ -114,6 +123,14 @@ pub struct HubConfig {
 }
 
 impl HubConfig {
+    /// A hub on this address with all its files in one folder, under the names of `docs/hub.md`.
+    pub fn in_folder(listen: SocketAddr, folder: &Path) -> Self {
+        let mut config = Self::new(listen, Database::File(folder.join(DATABASE_FILE)));
+        config.tokens.file = Some(folder.join(TOKEN_FILE));
+        config.audit_file = Some(folder.join(AUDIT_FILE));
+        config
+    }
+
     /// A hub on this address that keeps its registry here; everything else as usual.
     pub fn new(listen: SocketAddr, database: Database) -> Self {
         Self {

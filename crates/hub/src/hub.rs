@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use spiderweb_transport::Link;
 use tokio::net::TcpListener;
 
 use crate::audit::Audit;
-use crate::config::{Database, HubConfig};
+use crate::config::{Database, HubConfig, TokenConfig};
 use crate::listener;
 use crate::shared::{Keeper, OpenFailure, Opened, Shared};
 use crate::store::{FileStore, OpenError, Store};
@@ -20,7 +21,9 @@ use crate::tokens::{TokenError, Tokens};
 /// Bytes in flight on a link inside this process.
 const MEMORY_LINK: usize = 256 * 1024;
 
-/// A hub that listens and serves. Dropping it leaves it running until the runtime ends; [`Hub::stop`] ends it.
+/// A hub that listens and serves; clones are the same hub. Dropping it leaves it running until the runtime ends;
+/// [`Hub::stop`] ends it.
+#[derive(Clone)]
 pub struct Hub {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -54,6 +57,51 @@ pub enum StartError {
     Panicked,
 }
 
+/// What operators are told when the hub is up.
+struct Notice {
+    /// Nothing if everything is forgotten at the end.
+    database: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+    has_operator: bool,
+    is_local: bool,
+}
+
+impl Notice {
+    fn of(database: &Database, tokens: &TokenConfig, listen: SocketAddr) -> Self {
+        Self {
+            database: match database {
+                Database::File(path) => Some(path.clone()),
+                Database::Store(_) => None,
+            },
+            token_file: tokens.file.clone(),
+            has_operator: tokens.operator.is_some(),
+            is_local: listen.ip().is_loopback(),
+        }
+    }
+
+    fn log(&self, address: SocketAddr) {
+        if let Some(path) = &self.database {
+            tracing::info!("Database {}", path.display());
+        } else {
+            tracing::warn!("nothing is kept: every node has to pair again after a restart");
+        }
+        if let Some(path) = &self.token_file {
+            tracing::info!("Tokens are in {}", path.display());
+        }
+        if self.has_operator {
+            tracing::info!("Nodes that ask to join wait for an operator");
+        } else {
+            tracing::info!("No operator token: whoever holds the admin token approves nodes");
+        }
+        if !self.is_local {
+            tracing::warn!(
+                "tokens travel unencrypted; put a tunnel or a TLS proxy between this hub and others"
+            );
+        }
+        tracing::info!("Hub listening at ws://{address}/");
+    }
+}
+
 impl Hub {
     /// Opens database and tokens, listens and starts to serve. Must be called inside a tokio runtime.
     pub async fn start(config: HubConfig) -> Result<Self, StartError> {
@@ -68,6 +116,7 @@ impl Hub {
             clock,
             mut random,
         } = config;
+        let notice = Notice::of(&database, &tokens, listen);
         let tasks = Tasks::new();
         let now_ms = clock.now_ms();
         let opening = tasks.blocking(move || {
@@ -97,6 +146,7 @@ impl Hub {
         shared
             .tasks
             .spawn("listener", listener::serve(listener, shared.clone()));
+        notice.log(address);
         shared.tasks.spawn("sweep", shared.clone().sweep());
         Ok(Self { address, shared })
     }
@@ -138,7 +188,7 @@ impl Hub {
 
     /// Stops accepting and says goodbye to every peer, for at most `grace`. Returns whether everybody ended in time.
     /// Nothing that was acknowledged is lost either way.
-    pub async fn stop(self, grace: Duration) -> bool {
+    pub async fn stop(&self, grace: Duration) -> bool {
         tokio::time::timeout(grace, self.shared.tasks.stop())
             .await
             .is_ok()
