@@ -5,6 +5,7 @@
 //! original gives it, which scripts look for. Every failure to start exits with 1, as the original's do.
 
 mod control;
+mod hub;
 mod services;
 
 use std::ffi::OsString;
@@ -18,6 +19,8 @@ use spiderweb_node::{ExportConfig, Limits, NodeConfig};
 use spiderweb_protocol::{Dialect, Secret};
 
 use self::control::ControlFlags;
+use self::hub::HubFlags;
+pub(crate) use self::hub::HubPlan;
 use self::services::ServiceFlags;
 
 /// Variable with the token that `--auth-token` overrides.
@@ -56,6 +59,9 @@ struct Flags {
     control: ControlFlags,
 
     #[command(flatten)]
+    hub: HubFlags,
+
+    #[command(flatten)]
     services: ServiceFlags,
 
     /// Print a completion script for this shell and exit
@@ -69,7 +75,16 @@ pub(crate) enum Command {
     /// Print this and exit.
     Print(String),
     /// Serve.
-    Serve(Box<NodeConfig>),
+    Serve(Box<Plan>),
+}
+
+/// What is to be run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The node.
+    pub(crate) node: NodeConfig,
+    /// The hub inside it, if there is to be one.
+    pub(crate) hub: Option<HubPlan>,
 }
 
 /// Why the arguments make no configuration.
@@ -193,7 +208,7 @@ pub(crate) fn parse(
         return Ok(Command::Print(String::from_utf8_lossy(&script).into_owned()));
     }
     let dialect = services::dialect(&arguments);
-    configuration(flags, dialect, environment).map(|config| Command::Serve(Box::new(config)))
+    planned(flags, dialect, environment).map(|plan| Command::Serve(Box::new(plan)))
 }
 
 fn read(arguments: &[OsString]) -> Result<Flags, clap::Error> {
@@ -221,11 +236,11 @@ fn first_problem(arguments: &[OsString], error: clap::Error) -> clap::Error {
         .unwrap_or(error)
 }
 
-fn configuration(
+fn planned(
     flags: Flags,
     dialect: Dialect,
     environment: impl Fn(&str) -> Option<String>,
-) -> Result<NodeConfig, CliError> {
+) -> Result<Plan, CliError> {
     let mut exports = flags.export;
     for (index, export) in exports.iter().enumerate() {
         if exports.iter().take(index).any(|other| other.name == export.name) {
@@ -241,9 +256,13 @@ fn configuration(
     }
     let names: Vec<&str> = exports.iter().map(|export| export.name.as_str()).collect();
     let (node_name, mut services) = flags.services.configuration(dialect, &names, &environment)?;
-    let control = flags
-        .control
-        .configuration(&node_name, services.state_file.clone(), &environment)?;
+    let hub = flags.hub.plan(&environment)?;
+    let control = flags.control.configuration(
+        &node_name,
+        services.state_file.clone(),
+        hub.as_ref(),
+        &environment,
+    )?;
     if let Some(control) = &control {
         services.state_file = Some(control.state_file.clone());
     }
@@ -262,7 +281,7 @@ fn configuration(
         Some(_) => None,
     };
     let token = flags.auth_token.or_else(from_environment).map(Secret::new);
-    Ok(NodeConfig {
+    let node = NodeConfig {
         listen: SocketAddr::new(flags.bind, flags.port),
         control,
         exports,
@@ -271,7 +290,8 @@ fn configuration(
         services,
         token,
         limits: Limits::default(),
-    })
+    };
+    Ok(Plan { node, hub })
 }
 
 /// The value of a variable without white space around it; an empty one is none.
@@ -343,14 +363,18 @@ mod tests {
     pub(super) fn run_with(arguments: &[&str], environment: impl Fn(&str) -> Option<String>) -> NodeConfig {
         let all = ["spiderweb-fs-node"].iter().chain(arguments).map(OsString::from);
         match parse(all.collect::<Vec<_>>(), environment) {
-            Ok(Command::Serve(config)) => *config,
+            Ok(Command::Serve(plan)) => plan.node,
             other => panic!("{arguments:?} gave {other:?}"),
         }
     }
 
     pub(super) fn config(arguments: &[&str]) -> NodeConfig {
+        plan(arguments).node
+    }
+
+    pub(super) fn plan(arguments: &[&str]) -> Plan {
         match run(arguments) {
-            Ok(Command::Serve(config)) => *config,
+            Ok(Command::Serve(plan)) => *plan,
             other => panic!("{arguments:?} gave {other:?}"),
         }
     }
@@ -452,7 +476,7 @@ mod tests {
             let Ok(Command::Serve(config)) = parse(all.collect::<Vec<_>>(), environment) else {
                 panic!()
             };
-            config.token.map(|token| token.expose().to_owned())
+            config.node.token.map(|token| token.expose().to_owned())
         };
         assert_eq!(token(&[], "  envtok\n").as_deref(), Some("envtok"));
         assert_eq!(token(&[], " \t "), None);

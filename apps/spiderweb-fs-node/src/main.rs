@@ -3,6 +3,7 @@
 
 mod check;
 mod cli;
+mod hub;
 mod logging;
 
 use std::io::{ErrorKind, Write as _};
@@ -13,7 +14,7 @@ use spiderweb_node::{Limits, LockError, Node, NodeConfig, StartError, StoreError
 use spiderweb_runtime::{adopt_orphans, run_helper};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::Command;
+use crate::cli::{Command, Plan};
 
 /// How long requests may take to finish after the first signal; a second one ends the process at once.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -30,16 +31,16 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(error) => return error.report(),
     };
-    let config = match command {
+    let plan = match command {
         Command::Print(text) => {
             // A closed pipe is the reader's choice.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Command::Serve(config) => *config,
+        Command::Serve(plan) => *plan,
     };
     logging::start();
-    match serve(config) {
+    match serve(plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -105,8 +106,11 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-fn serve(config: NodeConfig) -> Result<(), Failure> {
-    let mut config = config;
+fn serve(plan: Plan) -> Result<(), Failure> {
+    let Plan {
+        node: mut config,
+        hub,
+    } = plan;
     fit_into_descriptor_limit(&mut config.limits);
     // The program as it was started, even if its file is replaced meanwhile.
     config.services.helper = std::env::current_exe()?;
@@ -123,14 +127,27 @@ fn serve(config: NodeConfig) -> Result<(), Failure> {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let _over_file_size_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
 
+            let hub = match (&hub, &mut config.control) {
+                (Some(plan), Some(control)) => Some(hub::start(plan, control).await?),
+                _ => None,
+            };
             let node = start(config).await?;
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
             tracing::info!("Stopping; a second signal ends at once");
+            // The node first: its peers are still connected to the hub.
+            let stop = async {
+                let is_node_done = node.stop(SHUTDOWN_GRACE).await;
+                let is_hub_done = match hub {
+                    Some(hub) => hub.stop(SHUTDOWN_GRACE).await,
+                    None => true,
+                };
+                is_node_done && is_hub_done
+            };
             tokio::select! {
-                finished = node.stop(SHUTDOWN_GRACE) => if !finished {
+                finished = stop => if !finished {
                     tracing::warn!("some requests did not finish in time");
                 },
                 _ = terminate.recv() => {}

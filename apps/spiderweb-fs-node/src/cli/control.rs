@@ -4,16 +4,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use spiderweb_node::{Authorization, ControlConfig, Invites, PairMode, TokenSource, WsUrl, WsUrlError};
+use spiderweb_node::{
+    Authorization, ControlConfig, Dialer, Invites, PairMode, TokenSource, WsUrl, WsUrlError,
+};
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::NodeName;
 
-use super::{BadValue, CliError, bad, conflict, trimmed};
+use super::{BadValue, CliError, HubPlan, bad, conflict, trimmed};
 
 /// Variable with the token that `--control-auth-token` overrides.
 const TOKEN_VARIABLE: &str = "SPIDERWEB_AUTH_TOKEN";
 
-/// Where the identity is kept unless a flag says otherwise.
+/// Name of the file with the identity, unless a flag says otherwise.
+const STATE_FILE_NAME: &str = "spiderweb-fs-node-state.json";
+
+/// Where it is for a hub elsewhere.
 const STATE_FILE: &str = "./spiderweb-fs-node-state.json";
 
 /// Where the original keeps it.
@@ -158,11 +163,12 @@ fn source(token: Option<String>, file: Option<PathBuf>) -> TokenSource {
 }
 
 impl ControlFlags {
-    /// The relation to a hub, if there is to be one.
+    /// The relation to a hub, if there is to be one: `own` is the one that runs in this process.
     pub(super) fn configuration(
         self,
         node_name: &str,
         state_file: Option<PathBuf>,
+        own: Option<&HubPlan>,
         environment: &impl Fn(&str) -> Option<String>,
     ) -> Result<Option<ControlConfig>, CliError> {
         for (index, (key, _)) in self.label.iter().enumerate() {
@@ -173,8 +179,11 @@ impl ControlFlags {
                 ));
             }
         }
-        let Some(url) = self.control_url else {
-            return Ok(None);
+        let (url, usual_state_file, older_state_file) = match (self.control_url, own) {
+            (Some(url), _) => (url, PathBuf::from(STATE_FILE), Some(HIDDEN_STATE_FILE.into())),
+            // An identity is good for one hub, so this one lies beside its hub.
+            (None, Some(own)) => (HubPlan::url(own.listen), own.folder.join(STATE_FILE_NAME), None),
+            (None, None) => return Ok(None),
         };
         let node_name = NodeName::new(node_name).map_err(|_| {
             let words =
@@ -201,6 +210,7 @@ impl ControlFlags {
         };
         Ok(Some(ControlConfig {
             url,
+            dialer: Dialer::tcp(),
             token,
             operator_token: source(self.operator_token, self.operator_token_file),
             may_replace_damaged_state: self.pair_mode.is_some() || !invites.is_empty(),
@@ -208,8 +218,8 @@ impl ControlFlags {
             invites,
             node_name,
             fs_url: self.fs_url.unwrap_or_default(),
-            older_state_file: state_file.is_none().then(|| HIDDEN_STATE_FILE.into()),
-            state_file: state_file.unwrap_or_else(|| STATE_FILE.into()),
+            older_state_file: older_state_file.filter(|_| state_file.is_none()),
+            state_file: state_file.unwrap_or(usual_state_file),
             lease_ttl: self.lease_ttl_ms,
             refresh_interval: self.refresh_interval_ms,
             backoff: self.reconnect_backoff_ms,

@@ -11,7 +11,9 @@
 
 mod catalog;
 mod hub;
+mod inside;
 mod pairing;
+mod peers;
 mod place;
 mod refusals;
 mod script;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::hub::Hub;
 
 /// The node under test.
-const BINARY: &str = env!("CARGO_BIN_EXE_spiderweb-fs-node");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_spiderweb-fs-node");
 
 /// How long anything may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(30);

@@ -326,6 +326,43 @@ fn whoever_is_replaced_says_so_and_does_not_fight() {
 }
 
 #[test]
+fn a_node_that_is_gone_asks_at_once_what_it_is_now() {
+    // Waits that are longer than the test, so that only the hub's word ends them.
+    let mut routed = Routed::start(
+        Generation::Both,
+        &[
+            "--reconnect-backoff-ms",
+            "60000",
+            "--reconnect-backoff-max-ms",
+            "60000",
+        ],
+    );
+    let gone = [&4002u16.to_be_bytes()[..], b"its lease is over"].concat();
+    let opened = Instant::now();
+    while opened.elapsed() < Duration::from_millis(1100) {
+        routed.root();
+    }
+    routed.hub.close(routed.tunnel, &gone);
+    let refresh = "> node_lease_refresh {\"node_id\":\"node-2\",\"node_secret\":\"secret-a\",\"fs_url\":\"*\",\"lease_ttl_ms\":900000}";
+    play(
+        &mut routed.hub,
+        &format!(
+            "{refresh}\n< {{\"node_id\":\"node-2\",\"node_secret\":\"secret-a\",\"lease_token\":\"l\"}}"
+        ),
+    );
+    // It is still known, so it comes back without waiting.
+    let tunnel = play(&mut routed.hub, "> tunnel {\"node_id\":\"node-2\"}\n< welcome").unwrap();
+    // A tunnel that is closed at once is not dialled at once, but the hub is asked.
+    routed.hub.close(tunnel, &gone);
+    play(
+        &mut routed.hub,
+        &format!(
+            "{refresh}\n! node_not_found NodeNotFound\n> node_join_request {{\"node_name\":\"edge\",\"fs_url\":\"\",\"platform\":\"*\"}}\n< {{\"request_id\":\"p-1\"}}"
+        ),
+    );
+}
+
+#[test]
 fn a_node_that_stops_says_goodbye() {
     let mut routed = Routed::start(Generation::Seed, &[]);
     says(&routed.node, "control tunnel established");

@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use spiderweb_hub::{Database, Hub, HubConfig};
 use spiderweb_protocol::Secret;
-use spiderweb_testkit::RawPeer;
-use spiderweb_testkit::raw_peer::upgrade_request;
 use tokio::runtime::Runtime;
 
+use crate::peers::{Operator, open, read, routed};
 use crate::place::{Place, SOON, eventually, says};
 
 const OPERATOR: &str = "op-1";
@@ -47,82 +46,8 @@ impl Running {
 
     /// An operator's session.
     fn operator(&self) -> Operator {
-        let mut peer = RawPeer::dial(self.address()).unwrap();
-        let token = format!(
-            "\r\nAuthorization: Bearer {}\r\n\r\n",
-            self.hub.admin_token().expose()
-        );
-        let request = upgrade_request(self.address(), "/").replace("\r\n\r\n", &token);
-        peer.send_bytes(request.as_bytes()).unwrap();
-        assert_eq!(peer.http_head(SOON).unwrap().status, 101);
-        let mut operator = Operator { peer, asked: 0 };
-        operator.ask("version", &json!({"protocol": "unified-v2"}));
-        operator.ask("connect", &json!({}));
-        operator
+        Operator::connect(self.address(), self.hub.admin_token().expose(), Some(OPERATOR))
     }
-}
-
-struct Operator {
-    peer: RawPeer,
-    asked: u32,
-}
-
-impl Operator {
-    fn ask(&mut self, operation: &str, payload: &Value) -> Value {
-        self.asked += 1;
-        let id = format!("q{}", self.asked);
-        self.peer
-            .send_json(&json!({"channel": "control", "type": format!("control.{operation}"), "id": id, "payload": payload}))
-            .unwrap();
-        loop {
-            let frame = self.peer.frame(SOON).unwrap();
-            let answer: Value = serde_json::from_slice(&frame.payload).unwrap();
-            if answer["id"] == *id {
-                assert_eq!(answer["ok"], true, "{operation}: {answer}");
-                return answer["payload"].clone();
-            }
-        }
-    }
-
-    /// Approves whoever waits.
-    fn approve(&mut self) {
-        let request = eventually("a request to join", || {
-            let pending = self.ask("node_join_pending_list", &json!({"operator_token": OPERATOR}));
-            pending["pending"][0]["request_id"].as_str().map(str::to_owned)
-        });
-        self.ask(
-            "node_join_approve",
-            &json!({"request_id": request, "operator_token": OPERATOR}),
-        );
-    }
-}
-
-/// A client that the hub routes to the node, and what it finds in the node's only file.
-fn routed(address: SocketAddr, state: &Value) -> RawPeer {
-    let path = format!("/v2/fs/node/{}", state["node_id"].as_str().unwrap());
-    let mut peer = RawPeer::connect(address, &path).unwrap();
-    let hello = peer.request(json!({
-        "type": "acheron.t_fs_hello",
-        "payload": {"protocol": "unified-v2-fs", "proto": 2, "auth_token": state["node_secret"]},
-    }));
-    let hello = hello.unwrap();
-    assert_eq!(hello["ok"], true, "{hello}");
-    peer
-}
-
-fn open(peer: &mut RawPeer) -> Value {
-    let exports = peer.request(json!({"type": "acheron.t_fs_exports"})).unwrap();
-    let root = &exports["payload"]["exports"][0]["root"];
-    let lookup = json!({"type": "acheron.t_fs_lookup", "node": root, "payload": {"name": "file"}});
-    let found = peer.request(lookup).unwrap();
-    let open =
-        json!({"type": "acheron.t_fs_open", "node": found["payload"]["attr"]["id"], "payload": {"flags": 0}});
-    peer.request(open).unwrap()["payload"]["h"].clone()
-}
-
-fn read(peer: &mut RawPeer, handle: &Value) -> Value {
-    let read = json!({"type": "acheron.t_fs_read", "h": handle, "payload": {"off": 0, "len": 100}});
-    peer.request(read).unwrap()["payload"]["data_b64"].clone()
 }
 
 #[test]
@@ -160,10 +85,7 @@ fn a_node_that_is_deleted_pairs_anew_with_the_next_invite() {
     let place = Place::new();
     let hub = Running::start(&place, "127.0.0.1:0");
     let mut operator = hub.operator();
-    let invite = operator.ask(
-        "node_invite_create",
-        &json!({"max_uses": 2, "operator_token": OPERATOR}),
-    );
+    let invite = operator.ask("node_invite_create", json!({"max_uses": 2}));
     let invite = invite["invite_token"].as_str().unwrap().to_owned();
     let node = place
         .command(&hub.url(), &["--invite-token", &invite])
@@ -171,13 +93,10 @@ fn a_node_that_is_deleted_pairs_anew_with_the_next_invite() {
         .unwrap();
     says(&node, "info: control tunnel established");
     let first = place.state()["node_id"].as_str().unwrap().to_owned();
-    let catalog = operator.ask("node_service_get", &json!({"node_id": first}));
+    let catalog = operator.ask("node_service_get", json!({"node_id": first}));
     assert_eq!(catalog["services"][0]["service_id"], "fs", "{catalog}");
 
-    operator.ask(
-        "node_delete",
-        &json!({"node_id": first, "operator_token": OPERATOR}),
-    );
+    operator.ask("node_delete", json!({"node_id": first}));
     let second = eventually("another identity", || {
         let state = place.state();
         let id = state["node_id"].as_str()?.to_owned();
