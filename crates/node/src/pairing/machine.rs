@@ -81,8 +81,10 @@ pub struct Machine {
     stage: Stage,
     /// Invites the hub refused.
     spent: Vec<Secret>,
-    /// Invites that were left to try besides the one of the last step.
-    others: usize,
+    /// There are invites left to try besides the one of the last step.
+    has_others: bool,
+    /// Which of the refused ones was tried once more.
+    retried: usize,
 }
 
 impl Machine {
@@ -92,7 +94,8 @@ impl Machine {
             mode,
             stage,
             spent: Vec::new(),
-            others: 0,
+            has_others: false,
+            retried: 0,
         }
     }
 
@@ -122,22 +125,25 @@ impl Machine {
     }
 
     fn next_invite(&mut self, invites: &[Secret]) -> Step {
-        let is_spent = |invite: &Secret| self.spent.iter().any(|spent| spent.matches(invite.expose()));
-        let mut fresh = invites.iter().filter(|invite| !is_spent(invite));
-        let next = fresh.next().cloned();
-        self.others = fresh.count();
-        if let Some(invite) = next {
+        let is_in =
+            |invites: &[Secret], invite: &Secret| invites.iter().any(|known| known.matches(invite.expose()));
+        // Somebody may list one invite twice.
+        let mut fresh: Vec<Secret> = Vec::new();
+        for invite in invites {
+            if !is_in(&self.spent, invite) && !is_in(&fresh, invite) {
+                fresh.push(invite.clone());
+            }
+        }
+        self.has_others = fresh.len() > 1;
+        if let Some(invite) = fresh.into_iter().next() {
             return Step::Join(invite);
         }
-        // All were refused. The hub may have been restored meanwhile, so they are tried once more, in vain or not.
-        self.spent.clear();
-        match invites.first() {
-            Some(invite) => {
-                self.others = invites.len() - 1;
-                Step::Join(invite.clone())
-            }
-            None => Step::AwaitInvite,
-        }
+        // All were refused. The hub may have been restored meanwhile, so one after the other is tried once more.
+        let Some(invite) = invites.first() else {
+            return Step::AwaitInvite;
+        };
+        self.retried = (self.retried + 1) % invites.len();
+        Step::Join(invites.get(self.retried).unwrap_or(invite).clone())
     }
 
     /// Takes what came of a step, and says when to go on.
@@ -162,8 +168,10 @@ impl Machine {
     fn invite_refused(&mut self, invite: &Secret, code: &Code) -> Pace {
         match code {
             Code::InviteNotFound | Code::InviteExpired | Code::InviteRedeemed => {
-                self.spent.push(invite.clone());
-                if self.others > 0 { Pace::Now } else { Pace::Late }
+                if !self.spent.iter().any(|spent| spent.matches(invite.expose())) {
+                    self.spent.push(invite.clone());
+                }
+                if self.has_others { Pace::Now } else { Pace::Late }
             }
             code if is_hopeless(code) => Pace::Late,
             _ => Pace::Growing,
@@ -265,8 +273,27 @@ mod tests {
         assert_eq!(machine.note(&step, spent()), Pace::Late);
         let fresh = secrets(&["c", "a", "b"]);
         assert_eq!(invite_of(&machine.step(&fresh)), Some("c"), "a new one is tried");
-        assert_eq!(invite_of(&machine.step(&invites)), Some("a"), "or all once more");
+        let again = [(); 2].map(|()| machine.step(&invites));
+        assert_eq!(
+            again.each_ref().map(invite_of),
+            [Some("b"), Some("a")],
+            "or all once more"
+        );
+        assert_eq!(machine.note(&again[1], spent()), Pace::Late, "without hurry");
         assert!(matches!(machine.step(&[]), Step::AwaitInvite));
+    }
+
+    #[test]
+    fn an_invite_that_is_listed_twice_is_one() {
+        let mut machine = Machine::new(PairMode::Invite, Stage::Unpaired);
+        let invites = secrets(&["a", "b", "a", "b"]);
+        let mut paces = Vec::new();
+        for _ in 0..6 {
+            let step = machine.step(&invites);
+            paces.push(machine.note(&step, Outcome::Refused(Code::InviteRedeemed)));
+        }
+        assert_eq!(paces[0], Pace::Now);
+        assert!(paces[1..].iter().all(|&pace| pace == Pace::Late), "{paces:?}");
     }
 
     #[test]
@@ -306,11 +333,14 @@ mod tests {
         fn whatever_a_hub_says_pairing_makes_sense(
             is_invite in any::<bool>(),
             rounds in prop::collection::vec((outcome(), prop::collection::vec("[a-d]", 0..4)), 1..60),
+            is_steady in any::<bool>(),
         ) {
             let mode = if is_invite { PairMode::Invite } else { PairMode::Request };
             let mut machine = Machine::new(mode, Stage::Unpaired);
             let (mut at_once, mut most_invites) = (0, 0);
+            let steady = rounds[0].1.clone();
             for (outcome, invites) in rounds {
+                let invites = if is_steady { steady.clone() } else { invites };
                 let invites: Vec<Secret> = invites.into_iter().map(Secret::new).collect();
                 most_invites = most_invites.max(invites.len());
                 let step = machine.step(&invites);
