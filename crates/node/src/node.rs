@@ -231,7 +231,8 @@ async fn open_identity(
 ) -> Result<(ControlConfig, IdentityStore), StartError> {
     let (path, older) = (config.state_file.clone(), config.older_state_file.clone());
     let may_replace = config.may_replace_damaged_state;
-    let open = move || IdentityStore::open(&path, older.as_deref(), may_replace, now_ms());
+    let writers = tasks.clone();
+    let open = move || IdentityStore::open(&path, older.as_deref(), may_replace, now_ms(), writers);
     // Work that panics has said so.
     let store = tasks.blocking(open).await.ok_or(StartError::NoInvite)??;
     let is_paired = matches!(store.kept().stage, Stage::Paired(_));

@@ -72,14 +72,14 @@ fn a_damaged_file_is_kept_when_the_node_may_pair_anew() {
     play(&mut hub, include_str!("scripts/invite_pairing.txt")).unwrap();
     says(
         &node,
-        "is damaged: it is cut off; it is kept as node.json.unreadable-",
+        "is damaged: it is cut off; it is kept as node.json.corrupt-",
     );
     let kept = fs::read_dir(place.path(".")).unwrap().flatten();
     let kept = kept.filter(|entry| {
         entry
             .file_name()
             .to_string_lossy()
-            .starts_with("node.json.unreadable-")
+            .starts_with("node.json.corrupt-")
     });
     assert_eq!(kept.count(), 1);
     let mode = fs::metadata(place.path("node.json"))

@@ -74,7 +74,7 @@ fn a_file_that_cannot_be_understood_is_kept_aside() {
     let names = fs::read_dir(path.parent().unwrap()).unwrap().flatten();
     let aside = names.map(|entry| entry.path()).find(|path| {
         let name = path.file_name().unwrap().to_str().unwrap();
-        name.starts_with("node.json.runtime-services.json.unreadable-")
+        name.starts_with("node.json.runtime-services.json.corrupt-")
     });
     assert_eq!(
         fs::read_to_string(aside.unwrap()).unwrap(),

@@ -75,9 +75,17 @@ pub(super) fn read_text(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StateE
     }
 }
 
+/// Where the file really is: whoever keeps a link to it there wants to keep the link, and two names of one file are
+/// one file. Blocks.
+pub(super) fn resolve(path: &Path) -> PathBuf {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    let target = is_link.then(|| fs::canonicalize(path).ok()).flatten();
+    target.unwrap_or_else(|| path.to_owned())
+}
+
 impl StateFile {
     /// Reads the file, at most `max` bytes of it. What is larger, or has a fault, is renamed to
-    /// `<file>.unreadable-<now_ms>`. Blocks.
+    /// `<file>.corrupt-<now_ms>`. Blocks.
     pub fn open<T>(
         path: &Path,
         max: u64,
@@ -107,7 +115,7 @@ impl StateFile {
         let set_aside = match contents.fault {
             None => None,
             Some(reason) => {
-                let aside = with_suffix(path, &format!(".unreadable-{now_ms}"));
+                let aside = with_suffix(path, &format!(".corrupt-{now_ms}"));
                 fs::rename(path, &aside).map_err(|error| failed("set aside", error))?;
                 sync_folder(path).map_err(|error| failed("set aside", error))?;
                 Some(SetAside { reason, path: aside })
@@ -250,7 +258,7 @@ mod tests {
             assert_eq!(opened.contents.as_deref(), value);
             let aside = opened.set_aside.unwrap();
             assert_eq!(aside.reason, reason);
-            assert_eq!(aside.path, folder.path().join("state.json.unreadable-77"));
+            assert_eq!(aside.path, folder.path().join("state.json.corrupt-77"));
             opened.file.write(b"new").unwrap();
             assert_eq!(fs::read(aside.path).unwrap(), text);
         }

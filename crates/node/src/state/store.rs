@@ -10,12 +10,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::file::{self, Contents, StateError, StateFile};
 use super::identity::{IdentityFault, Kept, MAX_IDENTITY, parse_identity, render_identity};
 use super::lock::{LockError, StateLock};
+use crate::pairing::{Identity, Stage};
+use crate::tasks::Tasks;
 
 /// What is known of a node's identity, in memory and in its file.
 #[derive(Debug)]
 pub struct IdentityStore {
     kept: Kept,
-    file: Arc<Mutex<StateFile>>,
+    /// The last identity that the hub did not know.
+    refused: Option<Identity>,
+    file: Arc<Mutex<Locked>>,
+    tasks: Tasks,
+}
+
+/// The file, and the lock for as long as somebody writes to it.
+#[derive(Debug)]
+struct Locked {
+    file: StateFile,
     _lock: StateLock,
 }
 
@@ -52,12 +63,14 @@ impl StoreError {
 impl IdentityStore {
     /// Locks and reads the file; if there is none, the one at `older` once. A damaged one ends the start, or is set
     /// aside if `may_replace_damaged`. Blocks.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         older: Option<&Path>,
         may_replace_damaged: bool,
         now_ms: u64,
+        tasks: Tasks,
     ) -> Result<Self, StoreError> {
+        let path = &file::resolve(path);
         // A folder is told as one, before anything is made beside it.
         let present = file::read_text(path, MAX_IDENTITY)?;
         let lock = StateLock::take(path)?;
@@ -90,8 +103,12 @@ impl IdentityStore {
         });
         Ok(Self {
             kept: opened.contents.or(inherited).unwrap_or_default(),
-            file: Arc::new(Mutex::new(opened.file)),
-            _lock: lock,
+            refused: None,
+            file: Arc::new(Mutex::new(Locked {
+                file: opened.file,
+                _lock: lock,
+            })),
+            tasks,
         })
     }
 
@@ -100,8 +117,14 @@ impl IdentityStore {
         &self.kept
     }
 
+    /// Forgets the identity, which the hub does not know. It is not taken back from a file that could not be written.
+    pub async fn forget(&mut self, refused: Identity) {
+        self.refused = Some(refused);
+        self.keep(Kept::default()).await;
+    }
+
     /// Remembers, and writes it down. A write that fails is reported and tried again with the next change: the node
-    /// can do without until it starts again.
+    /// can do without until it starts again. What was begun is finished, even if the node ends meanwhile.
     pub async fn keep(&mut self, kept: Kept) {
         self.kept = kept;
         let text = render_identity(&self.kept);
@@ -115,10 +138,15 @@ impl IdentityStore {
         }
     }
 
-    /// What is in the file now, if it can be read.
+    /// What is in the file now, if it can be read and is of use.
     pub async fn reread(&self) -> Option<Kept> {
         let text = self.with_file(|file| file::read_text(file.path(), MAX_IDENTITY).ok().flatten());
-        parse_identity(&text.await.flatten()?).ok()
+        let found = parse_identity(&text.await.flatten()?).ok()?;
+        let is_refused = match (&found.stage, &self.refused) {
+            (Stage::Paired(identity), Some(refused)) => identity.is(refused),
+            _ => false,
+        };
+        (!is_refused).then_some(found)
     }
 
     /// `None` if the work panicked or the node ends.
@@ -127,8 +155,8 @@ impl IdentityStore {
         work: impl FnOnce(&mut StateFile) -> T + Send + 'static,
     ) -> Option<T> {
         let file = self.file.clone();
-        let work = move || work(&mut file.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(work).await.ok()
+        let work = move || work(&mut file.lock().unwrap_or_else(PoisonError::into_inner).file);
+        self.tasks.blocking(work).await
     }
 }
 
@@ -150,7 +178,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::pairing::Stage;
 
     const PAIRED: &str = r#"{"node_id":"node-2","node_secret":"s"}"#;
 
@@ -166,15 +193,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         fs::write(&path, "{\"node_id\"").unwrap();
-        let error = IdentityStore::open(&path, None, false, 7).unwrap_err();
+        let open = |may_replace| IdentityStore::open(&path, None, may_replace, 7, Tasks::new());
+        let error = open(false).unwrap_err();
         assert!(
             error.to_string().ends_with("is damaged: it is cut off"),
             "{error}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"node_id\"");
-        let store = IdentityStore::open(&path, None, true, 7).unwrap();
+        let store = open(true).unwrap();
         assert_eq!(node_id(&store), None);
-        let aside = folder.path().join("state.json.unreadable-7");
+        let aside = folder.path().join("state.json.corrupt-7");
         assert_eq!(fs::read_to_string(aside).unwrap(), "{\"node_id\"");
     }
 
@@ -187,12 +215,12 @@ mod tests {
         );
         fs::write(&hidden, PAIRED).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut store = IdentityStore::open(&path, Some(&hidden), false, 1).unwrap();
+        let mut store = IdentityStore::open(&path, Some(&hidden), false, 1, Tasks::new()).unwrap();
         assert_eq!(node_id(&store).as_deref(), Some("node-2"));
         runtime.block_on(store.keep(store.kept().clone()));
         drop(store);
         fs::write(&hidden, PAIRED.replace("node-2", "node-3")).unwrap();
-        let store = IdentityStore::open(&path, Some(&hidden), false, 1).unwrap();
+        let store = IdentityStore::open(&path, Some(&hidden), false, 1, Tasks::new()).unwrap();
         assert_eq!(node_id(&store).as_deref(), Some("node-2"));
     }
 
@@ -200,12 +228,21 @@ mod tests {
     async fn credentials_that_somebody_puts_there_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let mut store = IdentityStore::open(&path, None, false, 1).unwrap();
+        let mut store = IdentityStore::open(&path, None, false, 1, Tasks::new()).unwrap();
         assert!(store.reread().await.is_none());
         fs::write(&path, PAIRED).unwrap();
         assert!(matches!(store.reread().await.unwrap().stage, Stage::Paired(_)));
         assert_eq!(node_id(&store), None, "it is for the machine to take them");
         store.keep(Kept::default()).await;
         assert!(matches!(store.reread().await.unwrap().stage, Stage::Unpaired));
+
+        let Stage::Paired(identity) = parse_identity(PAIRED.as_bytes()).unwrap().stage else {
+            panic!()
+        };
+        store.forget(identity).await;
+        fs::write(&path, PAIRED).unwrap();
+        assert!(store.reread().await.is_none(), "the hub does not know it");
+        fs::write(&path, PAIRED.replace("node-2", "node-3")).unwrap();
+        assert!(store.reread().await.is_some());
     }
 }
