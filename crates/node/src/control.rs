@@ -11,6 +11,7 @@
 //! at once.
 
 mod attendance;
+mod complaint;
 mod connection;
 mod line;
 mod probes;
@@ -24,17 +25,27 @@ use spiderweb_transport::Backoff;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+pub(crate) use self::attendance::Rounds;
 use self::attendance::{Attendance, routed_url};
-pub(crate) use self::connection::{HubError, with_causes};
+pub(crate) use self::complaint::Complaints;
+pub(crate) use self::connection::{HubError, REPLY, with_causes};
 pub(crate) use self::line::{Generation, Line, dial_hub};
 use self::probes::ProbeBook;
 use self::publication::Inventory;
 use crate::config::ControlConfig;
 use crate::dispatch::Service;
+use crate::lease::Lease;
 use crate::pairing::{Identity, pair};
 use crate::services::Reloader;
-use crate::state::{IdentityStore, Kept};
+use crate::state::IdentityStore;
 use crate::tunnel::Tunnel;
+
+/// So many identities may be lost one after the other before the next one has to wait: a hub that forgets whom it
+/// just met is not asked without pause.
+const QUICK_LOSSES: u32 = 3;
+
+/// Manifests that name the node are read again when it has another name; lease and tunnel do not wait longer for it.
+const RENAME: Duration = Duration::from_secs(2);
 
 /// An identity that lasted this long was a good one: if it is lost, the next is asked for at once.
 const GOOD_IDENTITY: Duration = Duration::from_secs(30);
@@ -79,12 +90,12 @@ impl Control {
         self.store.keep(self.store.kept().clone()).await;
         let mut line = Line::new(self.config.clone(), tasks.clone());
         let mut backoff = Backoff::new(self.config.backoff, self.config.backoff_max);
-        let mut is_first = true;
+        let (mut is_first, mut losses) = (true, 0);
         loop {
             let identity = pair(&mut line, &mut self.store, &self.config, &tasks).await;
             self.introduce(&identity, std::mem::take(&mut is_first)).await;
             let since = Instant::now();
-            let rounds = watch::Sender::new(0);
+            let rounds = watch::Sender::new(Rounds::default());
             let tunnel = Tunnel {
                 config: self.config.clone(),
                 identity: identity.clone(),
@@ -102,7 +113,7 @@ impl Control {
                 config: &self.config,
                 line: &mut line,
                 store: &mut self.store,
-                identity,
+                identity: identity.clone(),
                 inventory: Inventory {
                     services: self.reloader.services(),
                     probes: book.clone(),
@@ -113,25 +124,36 @@ impl Control {
                 lost,
                 rounds,
                 doubt,
+                lease: Lease::unknown(
+                    self.config.lease_ttl,
+                    self.config.refresh_interval,
+                    since.into_std(),
+                ),
                 told: None,
+                complaints: Complaints::default(),
             };
             attendance.attend().await;
             drop(stop_tunnel);
-            self.store.keep(Kept::default()).await;
+            self.store.forget(identity).await;
             if since.elapsed() >= GOOD_IDENTITY {
+                losses = 0;
                 backoff.reset();
-            } else if backoff.attempts() > 0 {
-                // A hub that forgets whom it just met is not asked without pause.
+            }
+            losses += 1;
+            if losses > QUICK_LOSSES {
                 line.wait(backoff.next_delay()).await;
-            } else {
-                backoff.next_delay();
             }
         }
     }
 
     /// Goes by this identity from now on, and says so.
     async fn introduce(&self, identity: &Identity, is_first: bool) {
-        self.reloader.rename(identity.node_id.to_string()).await;
+        let rename = self.reloader.rename(identity.node_id.to_string());
+        if tokio::time::timeout(RENAME, rename).await.is_err() {
+            tracing::warn!(
+                "manifests are still being read; services may be offered under the node's old name until then"
+            );
+        }
         tracing::info!("FS node session auth enabled");
         let differs = self
             .token

@@ -12,6 +12,9 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// Shortest pause that the nearing end of a lease makes.
 const HURRY: Duration = Duration::from_secs(1);
 
+/// Shortest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A lease, and how it is to be kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lease {
@@ -44,6 +47,13 @@ impl Lease {
         self.ends = asked + self.length;
     }
 
+    /// How long to wait for an answer: one that never comes must not cost the lease.
+    pub(crate) fn patience(&self, now: Instant, longest: Duration) -> Duration {
+        let left = self.ends.saturating_duration_since(now);
+        let within = if left.is_zero() { self.length } else { left };
+        (within / 3).max(PATIENCE).min(longest)
+    }
+
     /// How long to wait after a renewal.
     pub(crate) fn pause(&self) -> Duration {
         self.interval.min(self.length / 3).max(SHORTEST)
@@ -68,6 +78,22 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_answer_is_awaited_for_a_third_of_what_is_left() {
+        let (now, longest) = (Instant::now(), Duration::from_secs(45));
+        for (ttl_s, left_s, patience_s) in [(900, 900, 45), (30, 20, 6), (30, 5, 2), (1, 1, 2), (30, 0, 10)] {
+            let mut lease = Lease::unknown(Duration::from_secs(ttl_s), MINUTE, now);
+            if left_s > 0 {
+                lease.renewed(now, 1_000, 1_000 + left_s * 1_000);
+            }
+            assert_eq!(
+                lease.patience(now, longest).as_secs(),
+                patience_s,
+                "{ttl_s} {left_s}"
+            );
+        }
+    }
 
     #[test]
     fn a_lease_is_renewed_after_a_third_of_it_or_earlier() {

@@ -14,4 +14,5 @@ mod flow;
 mod machine;
 
 pub(crate) use flow::pair;
+pub(crate) use machine::is_hopeless;
 pub use machine::{Identity, Machine, Outcome, Pace, Stage, Step};

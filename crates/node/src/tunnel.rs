@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ControlConfig;
-use crate::control::{Generation, HubError, dial_hub, with_causes};
+use crate::control::{Generation, HubError, Rounds, dial_hub, with_causes};
 use crate::dispatch::Service;
 use crate::pairing::Identity;
 use crate::session::{End, TunnelTerms, serve_tunnel};
@@ -36,6 +36,9 @@ const HELLO_TAG: Tag = Tag(1);
 
 /// How soon a tunnel that was up is tried again the first time: hubs let requests wait that long.
 const FIRST_RETURN: Duration = Duration::from_millis(500);
+
+/// Close code of a hub that stops.
+const GOING_AWAY_CLOSE: u16 = 1001;
 
 /// A tunnel has to have been up for this long to be tried again so soon.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -53,8 +56,8 @@ pub(crate) struct Tunnel {
     pub(crate) service: Arc<Service>,
     /// What the hub is.
     pub(crate) generation: Generation,
-    /// Counts how often the lease was asked for: after the first time the hub surely knows the node.
-    pub(crate) rounds: watch::Receiver<u64>,
+    /// How often the lease was asked for: after the first time the hub surely knows the node.
+    pub(crate) rounds: watch::Receiver<Rounds>,
     /// Told when the hub seems to have given the lease up, so that it is asked for at once.
     pub(crate) doubt: Arc<Notify>,
     /// Told when the hub does not know this identity.
@@ -84,10 +87,21 @@ enum TunnelError {
     UnknownIdentity,
 }
 
+impl TunnelError {
+    /// Whether it does not get better by itself: another process has the identity, or a token is wrong.
+    fn is_for_a_person(&self) -> bool {
+        match self {
+            Self::Refused { errno, .. } => *errno == Errno::EBUSY,
+            Self::Connect(error) => error.is_hopeless(),
+            _ => false,
+        }
+    }
+}
+
 /// Until when the tunnel is not dialled.
 struct Wait {
     pause: Duration,
-    /// It is over earlier when the lease was asked for.
+    /// It is over earlier when the lease was renewed.
     ends_with_lease: bool,
 }
 
@@ -98,6 +112,14 @@ impl Wait {
             ends_with_lease: false,
         }
     }
+
+    /// Until the hub is back, which the lease's renewal shows.
+    const fn for_the_hub(pause: Duration) -> Self {
+        Self {
+            pause,
+            ends_with_lease: true,
+        }
+    }
 }
 
 impl Tunnel {
@@ -105,7 +127,7 @@ impl Tunnel {
     pub(crate) async fn run(mut self) {
         let stop = self.stop.clone();
         let mut rounds = self.rounds.clone();
-        let asked = tokio::time::timeout(LEASE_FIRST, rounds.wait_for(|&rounds| rounds > 0));
+        let asked = tokio::time::timeout(LEASE_FIRST, rounds.wait_for(|rounds| rounds.asked > 0));
         if stop.run_until_cancelled(asked).await.is_none() {
             return;
         }
@@ -131,15 +153,16 @@ impl Tunnel {
                     return self.lost.notify_one();
                 }
                 Err(error) => {
-                    let is_contested =
-                        matches!(&error, TunnelError::Refused { errno, .. } if *errno == Errno::EBUSY);
-                    let pause = if is_contested {
-                        backoff.longest()
+                    let wait = if error.is_for_a_person() {
+                        Wait::of(backoff.longest())
                     } else {
-                        backoff.next_delay()
+                        Wait::for_the_hub(backoff.next_delay())
                     };
-                    tracing::warn!("control tunnel: {error}; retrying in {} ms", pause.as_millis());
-                    Wait::of(pause)
+                    tracing::warn!(
+                        "control tunnel: {error}; retrying in {} ms",
+                        wait.pause.as_millis()
+                    );
+                    wait
                 }
             };
             if stop.run_until_cancelled(self.wait(wait)).await.is_none() {
@@ -150,13 +173,13 @@ impl Tunnel {
 
     async fn wait(&mut self, wait: Wait) {
         let sleep = tokio::time::sleep(wait.pause);
-        if wait.ends_with_lease {
-            tokio::select! {
-                () = sleep => {}
-                _ = self.rounds.changed() => {}
-            }
-        } else {
-            sleep.await;
+        if !wait.ends_with_lease {
+            return sleep.await;
+        }
+        let renewed = self.rounds.borrow().renewed;
+        tokio::select! {
+            () = sleep => {}
+            _ = self.rounds.wait_for(|rounds| rounds.renewed > renewed) => {}
         }
     }
 
@@ -178,7 +201,6 @@ impl Tunnel {
         let lasted = opened.elapsed();
         match end.close_code() {
             Some(NODE_GONE_CLOSE) => {
-                self.rounds.mark_unchanged();
                 self.doubt.notify_one();
                 Wait {
                     pause: usual,
@@ -186,8 +208,9 @@ impl Tunnel {
                     ends_with_lease: lasted >= BELIEVED,
                 }
             }
-            None if lasted >= SETTLED => Wait::of(usual.min(backoff.spread(FIRST_RETURN))),
-            // A hub that gave a reason had one: whoever is replaced and comes back at once only takes it back.
+            Some(GOING_AWAY_CLOSE) => Wait::for_the_hub(usual),
+            None if lasted >= SETTLED => Wait::for_the_hub(usual.min(backoff.spread(FIRST_RETURN))),
+            // Whoever is replaced and comes back at once only takes it back.
             _ => Wait::of(usual),
         }
     }

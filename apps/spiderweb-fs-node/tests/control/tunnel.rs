@@ -363,6 +363,30 @@ fn a_node_that_is_gone_asks_at_once_what_it_is_now() {
 }
 
 #[test]
+fn an_identity_that_is_refused_ends_the_tunnel_whatever_runs_in_it() {
+    let mut routed = Routed::start(Generation::Seed, &["--refresh-interval-ms", "300"]);
+    let holder = routed.open("file");
+    let waiter = routed.open("file");
+    let lock = |handle: u64| json!({"h": handle, "payload": {"mode": "exclusive", "wait": true}});
+    assert_eq!(routed.ask("lock", lock(holder))["ok"], true);
+    let waiting = routed.send("lock", lock(waiter));
+    play(
+        &mut routed.hub,
+        "> node_lease_refresh {\"node_id\":\"node-2\",\"node_secret\":\"secret-a\",\"fs_url\":\"*\",\"lease_ttl_ms\":900000}\n! node_not_found NodeNotFound",
+    );
+    let tunnel = routed.tunnel;
+    let first = routed.hub.next("the end of the tunnel", |arrival| {
+        arrival.connection == tunnel
+            && match &arrival.message {
+                Said::Text(text) => text["tag"] == waiting,
+                Said::Close(_) | Said::Gone => true,
+                Said::Ping => false,
+            }
+    });
+    assert!(!matches!(first.message, Said::Text(_)), "{first:?}");
+}
+
+#[test]
 fn a_node_that_stops_says_goodbye() {
     let mut routed = Routed::start(Generation::Seed, &[]);
     says(&routed.node, "control tunnel established");

@@ -3,6 +3,7 @@
 //! One task asks one question at a time. The tunnel is another task's business; each tells the other when the
 //! identity is lost.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,11 @@ use spiderweb_protocol::limits::{MAX_FRAME, SEED_FRAME};
 use spiderweb_transport::Backoff;
 use tokio::sync::{Notify, watch};
 
-use super::connection::HubError;
+use super::complaint::Complaints;
+use super::connection::{HubError, REPLY};
 use super::line::Line;
 use super::publication::{Digest, Inventory, leave_out_invalid, leave_out_packages};
+use crate::catalog::Catalog;
 use crate::config::ControlConfig;
 use crate::lease::Lease;
 use crate::pairing::Identity;
@@ -35,6 +38,36 @@ const ENVELOPE: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct IdentityLost;
 
+/// How often the hub was asked for the lease under one identity.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Rounds {
+    /// Whatever came of it.
+    pub(crate) asked: u64,
+    /// And it was renewed.
+    pub(crate) renewed: u64,
+}
+
+/// Why a round did not renew the lease.
+enum Failure {
+    IdentityLost,
+    /// Nothing but a person can change it.
+    Hopeless,
+    /// The next may.
+    Passing,
+}
+
+impl Failure {
+    fn of(error: &HubError) -> Self {
+        if error.is_identity_lost() {
+            Self::IdentityLost
+        } else if error.is_hopeless() {
+            Self::Hopeless
+        } else {
+            Self::Passing
+        }
+    }
+}
+
 /// Attends to one identity.
 pub(super) struct Attendance<'a> {
     pub(super) config: &'a ControlConfig,
@@ -47,12 +80,13 @@ pub(super) struct Attendance<'a> {
     pub(super) news: Arc<Notify>,
     /// The tunnel was told that the hub does not know this identity.
     pub(super) lost: Arc<Notify>,
-    /// Counts how often the lease was asked for.
-    pub(super) rounds: watch::Sender<u64>,
-    /// The tunnel wants the lease to be asked for now.
+    /// The tunnel was told that the lease may be over.
     pub(super) doubt: Arc<Notify>,
-    /// What the hub heard last; it may have forgotten when the line broke.
-    pub(super) told: Option<Digest>,
+    pub(super) rounds: watch::Sender<Rounds>,
+    pub(super) lease: Lease,
+    /// What the hub heard last, and on which connection: behind the next there may be another hub.
+    pub(super) told: Option<(u64, Digest)>,
+    pub(super) complaints: Complaints,
 }
 
 impl Attendance<'_> {
@@ -67,33 +101,40 @@ impl Attendance<'_> {
     }
 
     async fn keep(&mut self) -> IdentityLost {
-        let mut lease = Lease::unknown(
-            self.config.lease_ttl,
-            self.config.refresh_interval,
-            Instant::now(),
-        );
         let mut backoff = Backoff::new(self.config.backoff, self.config.backoff_max);
         let mut is_first = true;
         loop {
-            // The catalog goes first, as original nodes do: a lost identity shows in either.
-            let renewed = match self.publish(is_first).await {
-                Ok(()) => self.renew(&mut lease, is_first).await,
-                Err(IdentityLost) => return IdentityLost,
-            };
-            self.rounds.send_modify(|rounds| *rounds += 1);
-            let pause = match renewed {
-                Ok(true) => {
+            let pause = match self.round(is_first).await {
+                Ok(()) => {
                     backoff.reset();
-                    backoff.spread(lease.pause())
+                    self.complaints.clear();
+                    backoff.spread(self.lease.pause())
                 }
-                Ok(false) => lease.retry(Instant::now(), backoff.next_delay()),
-                Err(IdentityLost) => return IdentityLost,
+                Err(Failure::IdentityLost) => return IdentityLost,
+                Err(Failure::Hopeless) => backoff.longest(),
+                Err(Failure::Passing) => self.lease.retry(Instant::now(), backoff.next_delay()),
             };
+            self.rounds.send_modify(|rounds| rounds.asked += 1);
             is_first = false;
             if self.idle(pause, &mut backoff).await.is_err() {
                 return IdentityLost;
             }
         }
+    }
+
+    /// Tells the hub what is new and renews the lease. The catalog goes first, as original nodes do: a lost identity
+    /// shows in either.
+    async fn round(&mut self, is_first: bool) -> Result<(), Failure> {
+        self.publish(is_first).await?;
+        self.renew(is_first).await?;
+        self.rounds.send_modify(|rounds| rounds.renewed += 1);
+        // Nothing, unless the lease was renewed on another connection.
+        self.publish(is_first).await
+    }
+
+    /// How long the hub may take to answer.
+    fn patience(&self) -> Duration {
+        self.lease.patience(Instant::now(), REPLY)
     }
 
     /// Waits until the lease is due, and tells the hub of changes meanwhile. Ends early when the hub left the line:
@@ -105,18 +146,21 @@ impl Attendance<'_> {
         let mut healths = self.healths().await;
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(due) => return Ok(()),
-                () = self.doubt.notified() => return Ok(()),
+                () = self.doubted(due) => return Ok(()),
                 error = self.line.ended() => {
                     tracing::debug!("control connection ended: {error}");
-                    self.told = None;
-                    let pause = backoff.next_delay();
-                    tokio::time::sleep_until(due.min(tokio::time::Instant::now() + pause)).await;
+                    self.doubted(due.min(tokio::time::Instant::now() + backoff.next_delay())).await;
                     return Ok(());
                 }
                 () = self.news.notified() => {
                     self.line.wait(COALESCE).await;
-                    self.publish(false).await?;
+                    if let Err(Failure::IdentityLost) = self.publish(false).await {
+                        return Err(IdentityLost);
+                    }
+                    if !self.line.is_connected() {
+                        self.doubted(due.min(tokio::time::Instant::now() + backoff.next_delay())).await;
+                        return Ok(());
+                    }
                 }
                 _ = checks.tick() => {
                     let now = self.healths().await;
@@ -129,14 +173,24 @@ impl Attendance<'_> {
         }
     }
 
+    /// Waits until then, or until the tunnel has doubts. Cancel safe.
+    fn doubted(&self, until: tokio::time::Instant) -> impl Future<Output = ()> + use<> {
+        let doubt = self.doubt.clone();
+        async move {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = doubt.notified() => {}
+            }
+        }
+    }
+
     async fn healths(&self) -> Vec<(spiderweb_protocol::ServiceId, spiderweb_runtime::PublishedState)> {
         let inventory = self.inventory.clone();
         let healths = self.tasks.blocking(move || inventory.healths());
         healths.await.unwrap_or_default()
     }
 
-    /// Whether the lease was renewed.
-    async fn renew(&mut self, lease: &mut Lease, is_first: bool) -> Result<bool, IdentityLost> {
+    async fn renew(&mut self, is_first: bool) -> Result<(), Failure> {
         let asked = Instant::now();
         let fs_url = routed_url(self.config, &self.identity);
         let payload = RefreshLease {
@@ -145,16 +199,16 @@ impl Attendance<'_> {
             fs_url: Some(fs_url),
             lease_ttl_ms: u64::try_from(self.config.lease_ttl.as_millis()).ok(),
         };
-        let operation = Operation::NodeLeaseRefresh;
-        let payload = payload.encode();
+        let (operation, payload, patience) = (Operation::NodeLeaseRefresh, payload.encode(), self.patience());
         let renewed = self
             .line
-            .ask(operation, Dialect::Seed, &payload, Credentials::decode);
+            .ask(operation, Dialect::Seed, &payload, patience, Credentials::decode);
         let error = match renewed.await {
             Ok(credentials) => {
                 self.take(&credentials).await;
-                lease.renewed(asked, now_ms(), credentials.lease_expires_at_ms);
-                return Ok(true);
+                self.lease
+                    .renewed(asked, now_ms(), credentials.lease_expires_at_ms);
+                return Ok(());
             }
             Err(error) => error,
         };
@@ -166,11 +220,11 @@ impl Attendance<'_> {
         } else {
             ("lease refresh rejected", "lease refresh RPC failed")
         };
-        if let Some(refusal) = error.refusal() {
-            tracing::warn!("{rejected}: code={} message={}", refusal.code, refusal.message);
-        } else {
-            tracing::warn!("{failed}: {error}");
-        }
+        let words = match error.refusal() {
+            Some(refusal) => format!("{rejected}: code={} message={}", refusal.code, refusal.message),
+            None => format!("{failed}: {error}"),
+        };
+        self.report(&error, &words);
         if error.is_identity_lost() {
             tracing::warn!(
                 "{}",
@@ -180,9 +234,17 @@ impl Attendance<'_> {
                     "lease refresh: clearing stale local node pairing state after identity rejection"
                 }
             );
-            return Err(IdentityLost);
         }
-        Ok(false)
+        Err(Failure::of(&error))
+    }
+
+    /// Says what went wrong, once if nothing but a person can change it.
+    fn report(&mut self, error: &HubError, words: &str) {
+        if error.is_hopeless() {
+            self.complaints.say(words);
+        } else {
+            tracing::warn!("{words}");
+        }
     }
 
     /// Keeps what came with a renewal, unless it is somebody else's.
@@ -198,33 +260,32 @@ impl Attendance<'_> {
         }
     }
 
-    /// Tells the hub what this node offers, unless it knows.
-    async fn publish(&mut self, is_first: bool) -> Result<(), IdentityLost> {
-        let (dialect, is_new) = match self.line.connect().await {
-            Ok(connected) => connected,
+    /// Tells the hub what this node offers, unless it knows. That it did not take it is no failure; that there is no
+    /// connection is.
+    async fn publish(&mut self, is_first: bool) -> Result<(), Failure> {
+        let (what, patience) = ("the connection", self.patience());
+        let connected = tokio::time::timeout(patience, self.line.connect()).await;
+        let connected = connected.unwrap_or(Err(HubError::Silent {
+            what: what.to_owned(),
+            after: patience,
+        }));
+        let dialect = match connected {
+            Ok(dialect) => dialect,
             Err(error) => {
-                if is_first {
-                    tracing::warn!("initial node service catalog upsert failed: {error}");
-                }
-                return Ok(());
+                let words = if is_first {
+                    "initial node service catalog upsert failed"
+                } else {
+                    "lease refresh RPC failed"
+                };
+                self.report(&error, &format!("{words}: {error}"));
+                return Err(Failure::of(&error));
             }
         };
-        if is_new {
-            self.told = None;
-        }
-        let (inventory, node_id) = (self.inventory.clone(), self.identity.node_id.clone());
-        let catalog = self
-            .tasks
-            .blocking(move || {
-                let mut catalog = inventory.catalog(dialect, node_id.as_str());
-                let left_out = leave_out_invalid(&mut catalog);
-                (Digest::of(&catalog), catalog, left_out)
-            })
-            .await;
-        let Some((digest, mut catalog, left_out)) = catalog else {
+        let Some((digest, mut catalog, left_out)) = self.catalog(dialect).await else {
             return Ok(());
         };
-        if self.told.as_ref() == Some(&digest) {
+        let news = (self.line.epoch(), digest);
+        if self.told.as_ref() == Some(&news) {
             return Ok(());
         }
         for fault in left_out {
@@ -233,7 +294,9 @@ impl Attendance<'_> {
         let mut sent = self.send(&catalog).await;
         if is_unknown_operation(&sent) {
             // It speaks the other generation's words after all.
-            catalog = self.translated(dialect.other()).await.unwrap_or(catalog);
+            if let Some((_, translated, _)) = self.catalog(dialect.other()).await {
+                catalog = translated;
+            }
             sent = self.send(&catalog).await;
         }
         if is_unknown_package(&sent) {
@@ -251,41 +314,50 @@ impl Attendance<'_> {
             let payload = catalog.payload_with_labels(node_id.as_str(), node_secret);
             sent = self.send_payload(catalog.dialect, &payload).await;
         }
-        match sent {
-            Ok(_) => self.told = Some(digest),
-            Err(error) => match error.refusal() {
-                Some(refusal) => {
-                    tracing::warn!(
-                        "node service upsert rejected: code={} message={}",
-                        refusal.code,
-                        refusal.message
-                    );
-                    if error.is_identity_lost() {
-                        tracing::warn!(
-                            "paired node identity missing on control plane; clearing local node state and re-pairing"
-                        );
-                        return Err(IdentityLost);
-                    }
-                    // The same again would be refused again.
-                    self.told = Some(digest);
-                }
-                None if is_first => tracing::warn!("initial node service catalog upsert failed: {error}"),
-                None => tracing::warn!("control tunnel: service catalog upsert failed: {error}"),
-            },
+        let Err(error) = sent else {
+            // It may have been sent on another connection than it was made for.
+            self.told = Some((self.line.epoch(), news.1));
+            return Ok(());
+        };
+        let Some(refusal) = error.refusal() else {
+            let words = if is_first {
+                "initial node service catalog upsert failed"
+            } else {
+                "control tunnel: service catalog upsert failed"
+            };
+            self.report(&error, &format!("{words}: {error}"));
+            return Ok(());
+        };
+        self.complaints.say(&format!(
+            "node service upsert rejected: code={} message={}",
+            refusal.code, refusal.message
+        ));
+        if error.is_identity_lost() {
+            tracing::warn!(
+                "paired node identity missing on control plane; clearing local node state and re-pairing"
+            );
+            return Err(Failure::IdentityLost);
+        }
+        // The same again would be refused again, unless it is the hub that has a fault.
+        if !matches!(refusal.code, Code::ControlPlaneError | Code::Other(_)) {
+            self.told = Some(news);
         }
         Ok(())
     }
 
-    async fn translated(&self, dialect: Dialect) -> Option<crate::catalog::Catalog> {
+    /// What there is to tell, what identifies it, and what had to be left out.
+    async fn catalog(&self, dialect: Dialect) -> Option<(Digest, Catalog, Vec<String>)> {
         let (inventory, node_id) = (self.inventory.clone(), self.identity.node_id.clone());
-        let catalog = self
-            .tasks
-            .blocking(move || inventory.catalog(dialect, node_id.as_str()));
+        let catalog = self.tasks.blocking(move || {
+            let mut catalog = inventory.catalog(dialect, node_id.as_str());
+            let left_out = leave_out_invalid(&mut catalog);
+            (Digest::of(&catalog), catalog, left_out)
+        });
         catalog.await
     }
 
     /// Whether the hub has labels that the catalog has not.
-    async fn send(&mut self, catalog: &crate::catalog::Catalog) -> Result<bool, HubError> {
+    async fn send(&mut self, catalog: &Catalog) -> Result<bool, HubError> {
         let payload = catalog.payload(self.identity.node_id.as_str(), &self.identity.node_secret);
         let has_labels = self.send_payload(catalog.dialect, &payload).await?;
         Ok(has_labels && catalog.labels.is_empty())
@@ -305,7 +377,8 @@ impl Attendance<'_> {
             });
         }
         let operation = Operation::CatalogUpsert;
-        let asked = self.line.ask(operation, dialect, payload, |fields| {
+        let patience = self.patience();
+        let asked = self.line.ask(operation, dialect, payload, patience, |fields| {
             let labels = fields.object("labels").ok().flatten();
             let labels = labels.and_then(|labels| labels.as_object());
             Ok(labels.is_some_and(|labels| !labels.is_empty()))

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::pairing::is_hopeless;
 use spiderweb_protocol::control::{
     Answer, Code, FieldFault, Fields, Refusal, VersionAck, request, version_payload,
 };
@@ -14,7 +15,7 @@ use spiderweb_transport::{DialError, Frame, Message, SocketError, WebSocket};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Time for the answer to an operation, as original nodes wait.
-const REPLY: Duration = Duration::from_secs(45);
+pub(crate) const REPLY: Duration = Duration::from_secs(45);
 
 /// Why the hub did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,12 @@ impl HubError {
         }
     }
 
+    /// Whether nothing but a person can change this.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.any_refusal()
+            .is_some_and(|refusal| is_hopeless(&refusal.code))
+    }
+
     /// Whether the hub does not know this node, or not with this secret.
     pub(crate) fn is_identity_lost(&self) -> bool {
         let code = self.refusal().map(|refusal| &refusal.code);
@@ -168,6 +175,7 @@ impl Connection {
         &mut self,
         operation: &str,
         payload: &str,
+        patience: Duration,
         read: impl FnOnce(Fields<'_>) -> Result<T, FieldFault>,
     ) -> Result<T, HubError> {
         self.asked += 1;
@@ -176,7 +184,7 @@ impl Connection {
             reply: operation,
             id: &format!("fs-node-op-{}", self.asked),
             payload,
-            patience: REPLY,
+            patience,
         };
         self.put(question, read).await
     }

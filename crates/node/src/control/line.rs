@@ -19,6 +19,8 @@ pub(crate) struct Line {
     config: ControlConfig,
     tasks: Tasks,
     connection: Option<Connection>,
+    /// Counts the connections.
+    epoch: u64,
     generation: watch::Sender<Option<VersionAck>>,
 }
 
@@ -60,6 +62,7 @@ impl Line {
             config,
             tasks,
             connection: None,
+            epoch: 0,
             generation: watch::Sender::new(None),
         }
     }
@@ -69,26 +72,37 @@ impl Line {
         self.generation.subscribe()
     }
 
-    /// Connects if there is no connection, and says which words the hub speaks. Whether the connection is new.
-    pub(crate) async fn connect(&mut self) -> Result<(Dialect, bool), HubError> {
-        let is_new = self.connection.is_none();
-        if is_new {
+    /// Which connection this is, or was the last: behind another one there may be another hub.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether there is a connection, as far as is known.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Connects if there is no connection, and says which words the hub speaks.
+    pub(crate) async fn connect(&mut self) -> Result<Dialect, HubError> {
+        if self.connection.is_none() {
             let socket = dial_hub(&self.config, &self.config.url, &self.tasks).await?;
             let connection = Connection::open(socket).await?;
             self.generation.send_replace(Some(connection.generation()));
             self.connection = Some(connection);
+            self.epoch += 1;
         }
         let generation = *self.generation.borrow();
-        Ok((generation.map_or(Dialect::Seed, VersionAck::dialect), is_new))
+        Ok(generation.map_or(Dialect::Seed, VersionAck::dialect))
     }
 
-    /// Asks for an operation in the words of `dialect`, and reads the payload of its answer. A connection that had
-    /// been left by the hub is replaced once, where asking twice does no harm.
+    /// Asks for an operation in the words of `dialect`, waits `patience` for its answer and reads the payload. A
+    /// connection that had been left by the hub is replaced once, where asking twice does no harm.
     pub(crate) async fn ask<T>(
         &mut self,
         operation: Operation,
         dialect: Dialect,
         payload: &str,
+        patience: Duration,
         mut read: impl FnMut(Fields<'_>) -> Result<T, FieldFault>,
     ) -> Result<T, HubError> {
         let is_repeatable = !matches!(operation, Operation::NodeJoin | Operation::NodeJoinRequest);
@@ -98,7 +112,9 @@ impl Line {
             let Some(connection) = &mut self.connection else {
                 return Err(HubError::HungUp);
             };
-            let asked = connection.ask(operation.wire(dialect), payload, &mut read).await;
+            let asked = connection
+                .ask(operation.wire(dialect), payload, patience, &mut read)
+                .await;
             match &asked {
                 Err(HubError::HungUp | HubError::Link(_)) => self.connection = None,
                 // After silence nobody knows what comes; after nonsense nobody wants to.

@@ -10,7 +10,7 @@ use spiderweb_transport::Backoff;
 
 use super::machine::{Identity, Machine, Outcome, Pace, Stage, Step, is_hopeless};
 use crate::config::ControlConfig;
-use crate::control::{HubError, Line};
+use crate::control::{Complaints, HubError, Line, REPLY};
 use crate::state::{IdentityStore, Kept};
 use crate::tasks::Tasks;
 
@@ -29,7 +29,7 @@ pub(crate) async fn pair(
         store,
         config,
         tasks,
-        last_words: String::new(),
+        complaints: Complaints::default(),
     };
     let mut backoff = Backoff::new(config.backoff, config.backoff_max);
     loop {
@@ -63,8 +63,7 @@ struct Flow<'a> {
     store: &'a mut IdentityStore,
     config: &'a ControlConfig,
     tasks: &'a Tasks,
-    /// What was last said of a refusal that only a person can change: it is not said again and again.
-    last_words: String,
+    complaints: Complaints,
 }
 
 impl Flow<'_> {
@@ -120,7 +119,7 @@ impl Flow<'_> {
                 self.poll(&approve).await
             }
             Step::AwaitInvite => {
-                self.complain(
+                self.complaints.say(
                     "there is no invite to pair with; write one into the file of --invite-token-file, or start with \
                      --invite-token",
                 );
@@ -142,9 +141,13 @@ impl Flow<'_> {
             lease_ttl_ms: Some(self.ttl_ms()),
         };
         let payload = payload.encode();
-        let asked = self
-            .line
-            .ask(Operation::NodeJoin, Dialect::Seed, &payload, Credentials::decode);
+        let asked = self.line.ask(
+            Operation::NodeJoin,
+            Dialect::Seed,
+            &payload,
+            REPLY,
+            Credentials::decode,
+        );
         match asked.await {
             Ok(credentials) => self.paired("node paired via invite", &credentials).await,
             Err(error) => {
@@ -180,7 +183,7 @@ impl Flow<'_> {
         let operation = Operation::NodeJoinRequest;
         let asked = self
             .line
-            .ask(operation, Dialect::Seed, &payload, PendingJoin::decode);
+            .ask(operation, Dialect::Seed, &payload, REPLY, PendingJoin::decode);
         match asked.await {
             Ok(pending) => {
                 tracing::info!("node join request submitted: {}", pending.request_id);
@@ -214,7 +217,7 @@ impl Flow<'_> {
         let operation = Operation::NodeJoinApprove;
         let asked = self
             .line
-            .ask(operation, Dialect::Seed, &payload, Credentials::decode);
+            .ask(operation, Dialect::Seed, &payload, REPLY, Credentials::decode);
         let error = match asked.await {
             Ok(credentials) => {
                 return self
@@ -261,27 +264,17 @@ impl Flow<'_> {
     }
 
     fn failed(&mut self, error: &HubError, words: &str) -> Outcome {
-        let is_for_a_person = match error.any_refusal().map(|refusal| &refusal.code) {
-            Some(Code::InviteNotFound | Code::InviteExpired | Code::InviteRedeemed) => true,
-            Some(code) => is_hopeless(code),
-            None => false,
-        };
-        if is_for_a_person {
-            self.complain(words);
+        let code = error.any_refusal().map(|refusal| &refusal.code);
+        let is_spent = matches!(
+            code,
+            Some(Code::InviteNotFound | Code::InviteExpired | Code::InviteRedeemed)
+        );
+        if is_spent || error.is_hopeless() {
+            self.complaints.say(words);
         } else {
             tracing::warn!("{words}");
         }
         outcome(error)
-    }
-
-    /// Says what only a person can change: loudly once, then quietly.
-    fn complain(&mut self, words: &str) {
-        if self.last_words == words {
-            tracing::debug!("{words}");
-        } else {
-            tracing::error!("{words}");
-            words.clone_into(&mut self.last_words);
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use spiderweb_protocol::control::FramePeek;
 use spiderweb_protocol::limits::MAX_FRAME;
 use spiderweb_protocol::strict::Value;
 use spiderweb_protocol::{EnvelopeError, Tag};
@@ -112,9 +113,12 @@ impl Door {
     /// is answered without tag waits for ever; others never were, and are not used to it.
     pub(super) fn tag_of(&self, frame: &[u8], error: EnvelopeError) -> Option<Tag> {
         use EnvelopeError as E;
-        let has_tree = matches!(error, E::MissingField | E::InvalidType | E::UnsupportedType);
-        if !(self.is_tunnel() && has_tree) {
+        if !self.is_tunnel() {
             return None;
+        }
+        if !matches!(error, E::MissingField | E::InvalidType | E::UnsupportedType) {
+            // A hub that forwards it has seen the tag as well.
+            return FramePeek::of(frame).ok()?.tag;
         }
         let root = Value::parse(frame).ok()?;
         let tag = root.member("tag")?.as_unsigned()?;

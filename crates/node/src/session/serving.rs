@@ -285,7 +285,8 @@ impl Session {
     /// Whether nobody waits for what is still under way: a tunnel that its hub has ended is better opened again at
     /// once.
     fn is_cut_off(&self) -> bool {
-        self.door.is_tunnel() && !matches!(self.draining, Some(End::Stopped))
+        let is_node_stopping = self.service.tasks.stopped().is_cancelled();
+        self.door.is_tunnel() && !(is_node_stopping && matches!(self.draining, Some(End::Stopped)))
     }
 
     /// Whether further requests are taken from the socket now.

@@ -46,7 +46,7 @@ impl Credentials {
             .finish()
     }
 
-    /// Reads the payload. Id, secret and lease token have to be there.
+    /// Reads the payload. Id, secret and lease token have to be there; nothing else is worth losing them for.
     pub fn decode(fields: Fields<'_>) -> Result<Self, FieldFault> {
         Ok(Self {
             node_id: fields.checked("node_id", NodeId::new)?,
@@ -54,7 +54,7 @@ impl Credentials {
             fs_url: fields.text("fs_url").unwrap_or_default().to_owned(),
             node_secret: fields.secret("node_secret")?,
             lease_token: fields.secret("lease_token")?,
-            platform: Platform::decode(fields)?.unwrap_or_default(),
+            platform: Platform::decode(fields).ok().flatten().unwrap_or_default(),
             lease_expires_at_ms: fields
                 .unsigned("lease_expires_at_ms")
                 .ok()
