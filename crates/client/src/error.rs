@@ -98,8 +98,19 @@ pub enum Error {
         services: Vec<String>,
     },
     /// The path names no file but the list of exports.
-    #[error("/ is the list of exports, not a directory of one; name an export, as in /work/file")]
-    Top,
+    #[error("{path} is the list of exports, not a directory of one; name an export, as in {}/work/file", path.trim_end_matches('/'))]
+    Top {
+        /// The path of the list.
+        path: String,
+    },
+    /// The path leads to another node than the one that was asked.
+    #[error("{path} is not below {node}")]
+    OtherNode {
+        /// The path.
+        path: String,
+        /// Where everything on the node lies.
+        node: String,
+    },
     /// A file was expected.
     #[error("is a directory")]
     IsDirectory,
@@ -241,7 +252,7 @@ impl From<ReplyError> for LinkError {
 }
 
 /// An error and what caused it in one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -251,7 +262,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     if names.is_empty() {
         "none".to_owned()
     } else {

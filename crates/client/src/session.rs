@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spiderweb_protocol::Secret;
 use spiderweb_protocol::fs::{HelloReply, Op, Payload, ReplyError, Request, WireError};
+use spiderweb_protocol::{Errno, Secret};
 use spiderweb_transport::{Backoff, DialOptions, WsUrl, dial};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
@@ -237,8 +237,19 @@ impl Session {
                     *current = Arc::new(pipeline);
                     return Ok(Arc::clone(&current));
                 }
-                // A node that is back and says no will not say yes a second later.
-                Err(refused @ Error::Hello { source: Some(_), .. }) => return Err(refused),
+                // A node that is back and says no will not say yes a second later. A hub that has no tunnel to the
+                // node may have one again.
+                Err(Error::Hello {
+                    url,
+                    reason,
+                    source: Some(said),
+                }) if said.errno != Errno::EIO => {
+                    return Err(Error::Hello {
+                        url,
+                        reason,
+                        source: Some(said),
+                    });
+                }
                 Err(error) => {
                     let delay = backoff.next_delay();
                     if Instant::now() + delay > give_up {
