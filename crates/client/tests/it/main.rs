@@ -8,6 +8,7 @@
     reason = "helpers of tests"
 )]
 
+mod control;
 mod peer;
 mod pipeline;
 mod recovery;
