@@ -183,7 +183,7 @@ impl Hub {
 
     /// Finds a node by its id or its unique name.
     pub fn find(&self, name: &str) -> Result<&KnownNode, NodeError> {
-        find(&self.nodes, name)
+        KnownNode::find(&self.nodes, name)
     }
 
     /// Connects to a node, or gives the connection there is.
@@ -281,35 +281,38 @@ impl From<NodeInfo> for KnownNode {
     }
 }
 
+impl KnownNode {
+    /// Finds a node by its id or its unique name. An id comes before a name: nobody can hide a node by taking its id
+    /// for a name.
+    pub fn find<'n>(nodes: &'n [Self], name: &str) -> Result<&'n Self, NodeError> {
+        if let Some(node) = nodes.iter().find(|node| node.id.as_str() == name) {
+            return Ok(node);
+        }
+        let called: Vec<_> = nodes.iter().filter(|node| node.name == name).collect();
+        match called.as_slice() {
+            [node] => Ok(*node),
+            [] => Err(NodeError::Unknown {
+                name: name.to_owned(),
+                known: names(nodes, None),
+            }),
+            several => {
+                let mut ids: Vec<_> = several.iter().map(|node| node.id.to_string()).collect();
+                ids.sort();
+                Err(NodeError::Ambiguous {
+                    name: name.to_owned(),
+                    ids,
+                })
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for KnownNode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.name.is_empty() || self.name == self.id.as_str() {
             write!(f, "{}", self.id)
         } else {
             write!(f, "{} ({})", self.name, self.id)
-        }
-    }
-}
-
-/// An id comes before a name: nobody can hide a node by taking its id for a name.
-fn find<'n>(nodes: &'n [KnownNode], name: &str) -> Result<&'n KnownNode, NodeError> {
-    if let Some(node) = nodes.iter().find(|node| node.id.as_str() == name) {
-        return Ok(node);
-    }
-    let called: Vec<_> = nodes.iter().filter(|node| node.name == name).collect();
-    match called.as_slice() {
-        [node] => Ok(*node),
-        [] => Err(NodeError::Unknown {
-            name: name.to_owned(),
-            known: names(nodes, None),
-        }),
-        several => {
-            let mut ids: Vec<_> = several.iter().map(|node| node.id.to_string()).collect();
-            ids.sort();
-            Err(NodeError::Ambiguous {
-                name: name.to_owned(),
-                ids,
-            })
         }
     }
 }
@@ -425,7 +428,7 @@ mod tests {
                 "the hub knows no node \"nope\"; it knows edge (node-1), node-1 (node-4), twin (node-2), twin (node-3)",
             ),
         ] {
-            let said = match find(&nodes, name) {
+            let said = match KnownNode::find(&nodes, name) {
                 Ok(node) => node.to_string(),
                 Err(error) => error.to_string(),
             };

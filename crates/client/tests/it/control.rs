@@ -92,10 +92,7 @@ async fn what_was_not_asked_for_is_skipped_and_ids_are_used_once() {
             "error": {"code": "forbidden", "message": "no"}}),
         )
         .await;
-        desk.0
-            .send(Frame::ping(Masking::None, b"there?"))
-            .await
-            .unwrap();
+        desk.0.send(Frame::ping(Masking::None, b"there?")).await.unwrap();
         let nodes = json!([{"node_id": "node-1", "node_name": "edge", "extra": [1]}]);
         desk.answer(&first, "control.node_list", json!({"nodes": nodes}))
             .await;
