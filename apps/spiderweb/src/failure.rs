@@ -202,7 +202,7 @@ impl From<NodeError> for Failure {
         match error {
             NodeError::Control(error) => error.into(),
             NodeError::Client(error) => error.into(),
-            NodeError::Unknown { .. } => message.hint("`spiderweb hub nodes` lists the nodes; each is named by its id or its name"),
+            NodeError::Unknown { .. } => message.hint("`spiderweb ls /nodes` lists them; a user's token is shown those that projects mount"),
             NodeError::Ambiguous { .. } => message.hint("name the node by its id, as in /nodes/ID"),
             NodeError::Offline { .. } => message
                 .hint("is spiderweb-fs-node running there, with this hub as its --control-url? `spiderweb hub nodes` shows when the hub last heard of it"),

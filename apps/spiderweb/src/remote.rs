@@ -98,9 +98,9 @@ impl Reach {
                 let nodes = hub.nodes();
                 let names: Vec<_> = nodes.iter().map(|node| hub.path_name(node)).collect();
                 Err(Failure::Usage(match names.as_slice() {
-                    [] => "the hub knows no nodes yet".to_owned(),
+                    [] => "the hub shows no nodes to this token".to_owned(),
                     [first, ..] => format!(
-                        "say which node: --node {first}, or a path as in /nodes/{first}; the hub knows {}",
+                        "say which node: --node {first}, or a path as in /nodes/{first}; the hub shows {}",
                         names.join(", ")
                     ),
                 }))

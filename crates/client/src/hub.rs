@@ -72,7 +72,7 @@ pub struct KnownNode {
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// Nobody of this id or name.
-    #[error("the hub knows no node {name:?}; it knows {}", listed(.known))]
+    #[error("the hub shows no node {name:?}; it shows {}", listed(.known))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -425,7 +425,7 @@ mod tests {
             ("twin", "several nodes are called \"twin\": node-2, node-3"),
             (
                 "nope",
-                "the hub knows no node \"nope\"; it knows edge (node-1), node-1 (node-4), twin (node-2), twin (node-3)",
+                "the hub shows no node \"nope\"; it shows edge (node-1), node-1 (node-4), twin (node-2), twin (node-3)",
             ),
         ] {
             let said = match KnownNode::find(&nodes, name) {

@@ -207,7 +207,7 @@ fn a_user_reaches_what_projects_mount_and_nothing_else() {
         said.code == 1
             && said
                 .err
-                .contains("the hub knows no node \"far\"; it knows edge ("),
+                .contains("the hub shows no node \"far\"; it shows edge ("),
         "{said:?}"
     );
     let mounts = network.json("hub mounts demo");
@@ -237,7 +237,7 @@ fn what_goes_wrong_is_one_sentence_that_names_the_thing() {
         (
             "ls /nodes/nope",
             1,
-            "the hub knows no node \"nope\"; it knows edge (",
+            "the hub shows no node \"nope\"; it shows edge (",
         ),
         ("cat /nodes/twin/work/a", 1, "several nodes are called \"twin\": "),
         ("ls /nodes/gone", 1, "the node gone ("),

@@ -131,7 +131,7 @@ fn nodes_are_shown_and_their_catalogs_watched() {
     );
     let said = network.run("hub node show nope");
     assert!(
-        said.code == 1 && said.err.contains("knows no node \"nope\""),
+        said.code == 1 && said.err.contains("shows no node \"nope\""),
         "{said:?}"
     );
 

@@ -11,11 +11,15 @@ use spiderweb_transport::{Frame, Masking, Message, WebSocket};
 use crate::peer::{Peer, SOON};
 
 /// The hub's end of a connection.
-struct Desk(WebSocket);
+pub(crate) struct Desk(WebSocket);
 
 impl Desk {
+    pub(crate) fn new(socket: WebSocket) -> Self {
+        Self(socket)
+    }
+
     /// The next request.
-    async fn asked(&mut self) -> Value {
+    pub(crate) async fn asked(&mut self) -> Value {
         loop {
             match self.0.receive().await.unwrap().expect("the client hung up") {
                 Message::Text(text) => return serde_json::from_slice(&text).unwrap(),
@@ -30,7 +34,7 @@ impl Desk {
         self.0.send(frame).await.unwrap();
     }
 
-    async fn answer(&mut self, request: &Value, kind: &str, payload: Value) {
+    pub(crate) async fn answer(&mut self, request: &Value, kind: &str, payload: Value) {
         self.say(
             &json!({"channel": "control", "type": kind, "id": request["id"], "ok": true, "payload": payload}),
         )
@@ -38,7 +42,7 @@ impl Desk {
     }
 
     /// Shakes hands as a hub that speaks these words.
-    async fn greet(&mut self, version: Value) {
+    pub(crate) async fn greet(&mut self, version: Value) {
         let asked = self.asked().await;
         assert_eq!(
             (&asked["type"], &asked["payload"]),
@@ -52,10 +56,10 @@ impl Desk {
     }
 }
 
-const SEED: &str = r#"{"protocol":"unified-v2","fsrpc_node":"unified-v2-fs"}"#;
+pub(crate) const SEED: &str = r#"{"protocol":"unified-v2","fsrpc_node":"unified-v2-fs"}"#;
 const HEAD: &str = r#"{"protocol":"unified-v2","acheron_node":"unified-v2-fs"}"#;
 
-fn options(peer: &Peer) -> ControlOptions {
+pub(crate) fn options(peer: &Peer) -> ControlOptions {
     ControlOptions {
         timeout: SOON,
         ..ControlOptions::new(peer.url.with_target("/").unwrap())

@@ -9,6 +9,7 @@
 )]
 
 mod control;
+mod hub;
 mod peer;
 mod pipeline;
 mod recovery;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spiderweb_client::{Client, Error, Notice};
 use spiderweb_protocol::fs::{Event, FileKind, LockKind, Op, OpenFlags, Reply, Request, XattrFlags};
-use spiderweb_protocol::{Errno, HandleId};
+use spiderweb_protocol::{Envelope, Errno, HandleId};
 
 use crate::peer::{Conversation, Peer, attr, id, name};
 
@@ -264,4 +264,24 @@ async fn a_node_that_comes_back_and_refuses_is_not_asked_again() {
     };
     let (result, ()) = tokio::join!(client.getattr(id(1)), refusing);
     assert!(matches!(result, Err(Error::Hello { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_hub_without_tunnel_to_the_node_is_asked_again() {
+    let peer = Peer::listen().await;
+    let (client, mut node) = peer.meet(peer.options()).await;
+    let hub = async {
+        node.request().await;
+        drop(node);
+        let mut hub = Conversation::new(peer.accept_raw().await);
+        let hello = hub.text().await.unwrap();
+        let tag = Envelope::parse(&hello).unwrap().tag.unwrap();
+        hub.refuse(tag, Errno::EIO, "node tunnel is unavailable").await;
+        let mut node = peer.accept().await;
+        let (tag, _) = node.request().await;
+        node.reply(Op::Close, tag, &Reply::Done).await;
+        node
+    };
+    let (closed, _node) = tokio::join!(client.close(handle()), hub);
+    closed.unwrap();
 }
