@@ -228,6 +228,9 @@ pub enum LinkError {
     /// Nothing at all came from the node for this long while it owed an answer.
     #[error("nothing came from the node for {0:?}")]
     Silent(Duration),
+    /// A hub lost its tunnel to the node while the request was on its way.
+    #[error("the hub lost its connection to the node")]
+    Unrouted,
     /// This side ended it.
     #[error("this client closed it")]
     Dropped,

@@ -46,6 +46,9 @@
 //!
 //! A write that runs a driver ([`Client::write_once`]) is never sent twice: it is [`Error::Lost`] with the link.
 //!
+//! A hub that has no tunnel to the node is like a link that is lost: what it answers for the node is not believed, and the
+//! request is sent again until the tunnel is back.
+//!
 //! Looking *after* the repetition instead of before leaves no gap between the look and the act. Only requests that
 //! were handed to the link are treated this way; one that never left is simply sent.
 #![forbid(unsafe_code)]

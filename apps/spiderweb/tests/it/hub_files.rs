@@ -1,12 +1,13 @@
 //! Files and services of nodes behind a hub.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
 
 use serde_json::json;
 
 use crate::hub_setup::{Network, OPERATOR};
-use crate::setup::{Said, names};
+use crate::setup::{Said, names, partial, until};
 
 #[test]
 fn nodes_are_directories_and_paths_go_on_below_them() {
@@ -95,6 +96,32 @@ fn files_are_read_written_and_copied_through_the_hub() {
         let said = network.run(line);
         assert!(said.code == 1 && said.err.contains(words), "{line}: {said:?}");
     }
+}
+
+#[test]
+fn a_copy_goes_on_when_its_node_was_away() {
+    let mut network = Network::new();
+    let node = network.start_node("far", &[]);
+    let mut child = network
+        .command("put - /nodes/far/work/whole")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Together less than the program keeps under way, so that the pipe takes them while the node is away.
+    let (first, second) = (vec![1; 2 << 20], vec![2; 1 << 20]);
+    stdin.write_all(&first).unwrap();
+    until("the copy has begun", || {
+        partial(&network.work("far", "")).is_some_and(|part| fs::metadata(part).unwrap().len() > 0)
+    });
+    network.stop_node(node);
+    stdin.write_all(&second).unwrap();
+    network.restart_node(node);
+    drop(stdin);
+    let said = Said::by(child);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert_eq!(names(&network.work("far", "")), ["whole"]);
+    assert!(fs::read(network.work("far", "whole")).unwrap() == [first, second].concat());
 }
 
 #[test]

@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_secs(20);
 pub(crate) struct Network {
     runtime: Runtime,
     hub: Option<Hub>,
-    nodes: Vec<Option<Node>>,
+    nodes: Vec<(NodeConfig, Option<Node>)>,
     dir: TempDir,
 }
 
@@ -165,36 +165,34 @@ impl Network {
             token: None,
             limits: Limits::default(),
         };
-        let online = |network: &Self| {
-            let nodes = network.admin().ok("node_list", &json!({}));
-            let nodes = nodes["nodes"].as_array().unwrap().clone();
-            nodes
-                .iter()
-                .filter(|node| node["tunnel"]["connected"] == true && node["service_count"] != 0)
-                .count()
-        };
-        let before = online(self);
-        let node = self.runtime.block_on(Node::start(config)).unwrap();
-        self.nodes.push(Some(node));
-        until("the node has a tunnel and a catalog", || online(self) > before);
+        self.nodes.push((config, None));
+        self.restart_node(number);
         number
     }
 
+    /// Starts a node again that was stopped, and waits until its tunnel stands.
+    pub(crate) fn restart_node(&mut self, number: usize) {
+        let before = self.online();
+        let config = self.nodes[number].0.clone();
+        let node = self.runtime.block_on(Node::start(config)).unwrap();
+        self.nodes[number].1 = Some(node);
+        until("the node has a tunnel and a catalog", || self.online() > before);
+    }
+
     pub(crate) fn stop_node(&mut self, number: usize) {
-        let node = self.nodes[number].take().unwrap();
+        let before = self.online();
+        let node = self.nodes[number].1.take().unwrap();
         self.runtime.block_on(node.stop(Duration::ZERO));
-        let id = |node: &Value| node["tunnel"]["connected"] == true;
-        let left = self.nodes.iter().flatten().count();
-        until("the tunnel is gone", || {
-            let nodes = self.admin().ok("node_list", &json!({}));
-            nodes["nodes"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter(|node| id(node))
-                .count()
-                == left
-        });
+        until("the tunnel is gone", || self.online() < before);
+    }
+
+    /// How many nodes have a tunnel and a catalog.
+    fn online(&self) -> usize {
+        let nodes = self.admin().ok("node_list", &json!({}));
+        let nodes = nodes["nodes"].as_array().unwrap().iter();
+        nodes
+            .filter(|node| node["tunnel"]["connected"] == true && node["service_count"] != 0)
+            .count()
     }
 
     /// The id of the node of this name.
@@ -261,7 +259,10 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for node in std::mem::take(&mut self.nodes).into_iter().flatten() {
+        for node in std::mem::take(&mut self.nodes)
+            .into_iter()
+            .filter_map(|(_, node)| node)
+        {
             self.runtime.block_on(node.stop(Duration::ZERO));
         }
         if let Some(hub) = self.hub.take() {
