@@ -174,8 +174,12 @@ impl Network {
     pub(crate) fn restart_node(&mut self, number: usize) {
         let before = self.online();
         let config = self.nodes[number].0.clone();
-        let node = self.runtime.block_on(Node::start(config)).unwrap();
-        self.nodes[number].1 = Some(node);
+        // A program that another test is just starting holds this node's lock until it has become itself.
+        until("the node starts", || {
+            let started = self.runtime.block_on(Node::start(config.clone()));
+            self.nodes[number].1 = started.ok();
+            self.nodes[number].1.is_some()
+        });
         until("the node has a tunnel and a catalog", || self.online() > before);
     }
 
