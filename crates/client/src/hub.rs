@@ -222,23 +222,21 @@ impl Hub {
     }
 
     async fn dial(&mut self, node: &KnownNode) -> Result<Client, NodeError> {
+        if let Some(ticket) = &node.ticket {
+            return self.route(node, Some(ticket.clone())).await;
+        }
         let bearer = self.control.options().token.clone();
-        let first = node.ticket.clone().or(bearer);
-        let refused = match self.route(node, first).await {
-            Err(NodeError::Forbidden { .. }) if node.ticket.is_none() => {
-                // An original hub wants what it gives to those who mount the node.
-                let mounted = mounted(&mut self.control).await.unwrap_or_default();
-                let ticket = mounted.into_iter().find(|mounted| mounted.id == node.id);
-                match ticket.and_then(|mounted| mounted.ticket) {
-                    Some(ticket) => return self.route(node, Some(ticket)).await,
-                    None => NodeError::Forbidden {
-                        node: node.to_string(),
-                    },
-                }
-            }
-            result => return result,
+        let refused = match self.route(node, bearer).await {
+            Err(refused @ NodeError::Forbidden { .. }) => refused,
+            routed => return routed,
         };
-        Err(refused)
+        // An original hub wants what it gives to those who mount the node.
+        let mounted = mounted(&mut self.control).await?;
+        let ticket = mounted.into_iter().find(|mounted| mounted.id == node.id);
+        match ticket.and_then(|mounted| mounted.ticket) {
+            Some(ticket) => self.route(node, Some(ticket)).await,
+            None => Err(refused),
+        }
     }
 
     async fn route(&self, node: &KnownNode, token: Option<Secret>) -> Result<Client, NodeError> {
