@@ -164,6 +164,11 @@ pub(crate) async fn run(args: &BenchArgs, context: &mut Context) -> Result<(), F
     if let Some([a, b]) = args.compare.as_deref() {
         return compare::run(args, context, a, b).await;
     }
+    if context.global.hub.is_some() {
+        return Err(Failure::Usage(
+            "bench measures a node at its own address: name it with --url".to_owned(),
+        ));
+    }
     let process = args.pid.map(Process::of).transpose()?;
     let ceiling = ceiling(args, &context.global).await?;
     let stop = context.stop.clone();

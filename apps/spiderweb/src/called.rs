@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use spiderweb_client::{Outcome, Service};
+use spiderweb_client::{Outcome, Place, Service};
 use spiderweb_protocol::Errno;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Global;
+use crate::cli::{Global, remote_path};
 use crate::failure::{Doing as _, Failure};
 use crate::output::shown;
-use crate::remote::Remote;
+use crate::remote::Reach;
 
 /// Time beyond the service's own limit: for the way there, and for starting and killing the driver. A node runs one
 /// invoke of a service after the other, and who stands in a longer queue than that asks for more with `--timeout`.
@@ -47,18 +47,40 @@ impl Health {
 /// A service that is about to be invoked.
 pub(crate) struct Called {
     service: Service,
+    /// The path of its export.
+    path: String,
     /// Longest time an invoke may take there.
     limit: Duration,
 }
 
 impl Called {
-    /// Finds the service of this name.
-    pub(crate) async fn find(remote: &Remote, name: &str) -> Result<Self, Failure> {
-        let service = Service::find(&remote.client, &remote.view, name)?;
+    /// Finds the service of this name, or the one whose path this is.
+    pub(crate) async fn find(reach: &mut Reach, name: &str) -> Result<Self, Failure> {
+        let (remote, service) = if name.starts_with('/') {
+            let path = remote_path(name).map_err(Failure::Usage)?;
+            let remote = reach.to(&path).await?;
+            let Place::Inside { export, names: [] } = remote.view.place(&path)? else {
+                return Err(Failure::message(format!("{} is no service", shown(name, true)))
+                    .hint("a service is a whole export, as `spiderweb services` lists them"));
+            };
+            let service = Service::of(&remote.client, export)?;
+            (remote.clone(), service)
+        } else {
+            let remote = reach.only(None).await?;
+            let service = Service::find(&remote.client, &remote.view, name)?;
+            (remote, service)
+        };
+        let path = remote
+            .view
+            .exports()
+            .iter()
+            .find(|export| export.name == service.name());
+        let path = path.and_then(|export| remote.view.root_path(export));
+        let path = path.map_or_else(|| format!("/{}", service.name()), |path| path.to_string());
         let health = service.read("health.json").await;
-        let health = health.doing("read", &format!("/{}/health.json", service.name()))?;
+        let health = health.doing("read", &format!("{path}/health.json"))?;
         let limit = Health::parse(&health).limit();
-        Ok(Self { service, limit })
+        Ok(Self { service, path, limit })
     }
 
     /// The service's export.
@@ -85,7 +107,8 @@ impl Called {
     pub(crate) fn judge(&self, outcome: &Outcome) -> Result<(), Failure> {
         let name = shown(self.name(), true);
         let status = &outcome.status;
-        let enabling = format!("`echo 1 | spiderweb put --in-place - /{name}/control/enable` enables it");
+        let path = shown(&self.path, true);
+        let enabling = format!("`echo 1 | spiderweb put --in-place - {path}/control/enable` enables it");
         if let Some(refusal) = &outcome.refusal {
             let said = shown(&refusal.message, true);
             return Err(match refusal.errno {

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{
+    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint,
+};
 use spiderweb_client::RemotePath;
 use spiderweb_transport::WsUrl;
 
 use crate::bench::BenchArgs;
 use crate::commands::{
-    cat, completions, cp, df, exec, invoke, ln, ls, mkdir, mv, put, rm, stat, tree, watch,
+    cat, completions, cp, df, exec, exports, hub, invoke, ln, ls, mkdir, mv, put, rm, services, stat, tree,
+    watch,
 };
 use crate::units::parse_duration;
 
@@ -17,6 +22,9 @@ use crate::units::parse_duration;
 ///
 /// A file on a node is named /EXPORT/PATH, as in /work/notes.txt, and `/` is the list of exports. With --export the
 /// name is /PATH within that export.
+///
+/// Through a hub (--hub) the name is /nodes/NODE/EXPORT/PATH, as in /nodes/edge/work/notes.txt, and `/nodes` is the list
+/// of nodes. With --node the name is that of a file on this node.
 #[derive(Debug, Parser)]
 #[command(
     name = "spiderweb",
@@ -31,8 +39,29 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Reads the command line; ends the program when it makes no sense.
+    pub(crate) fn read() -> Self {
+        Self::understand(&Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// What was typed counts before what the environment says.
+    fn understand(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        let is_typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if is_typed("url") && cli.global.hub.is_some() {
+            if is_typed("hub") {
+                let message = "--url names a node and --hub a hub: use one of them";
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+            }
+            cli.global.hub = None;
+        }
+        Ok(cli)
+    }
+}
+
 /// What every command takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The node's address.
@@ -44,6 +73,24 @@ pub(crate) struct Global {
         default_value = "ws://127.0.0.1:18891/v2/fs"
     )]
     pub(crate) url: WsUrl,
+
+    /// The address of a hub; its nodes are found below /nodes. On the command line, --url turns the variable off.
+    #[arg(long, global = true, env = "SPIDERWEB_HUB", value_name = "URL")]
+    pub(crate) hub: Option<WsUrl>,
+
+    /// Read the hub's token from a file: one token, or the hub's `auth_tokens.json`. Without it the variable
+    /// `SPIDERWEB_HUB_TOKEN` counts.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) hub_token_file: Option<PathBuf>,
+
+    /// Read the operator token from a file, for hubs that have one. Without it the variable
+    /// `SPIDERWEB_OPERATOR_TOKEN` counts.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) operator_token_file: Option<PathBuf>,
+
+    /// With --hub: take paths as paths on this node, named by its id or unique name.
+    #[arg(long, global = true, value_name = "NODE")]
+    pub(crate) node: Option<String>,
 
     /// Take paths as paths within this export.
     #[arg(long, global = true, value_name = "NAME")]
@@ -124,14 +171,11 @@ pub(crate) enum Command {
     Ln(ln::Ln),
     Watch(watch::Watch),
     Df(df::Df),
-    /// List the exports of the node.
-    Exports,
-    /// List the services of the node, how they are, and what went wrong last.
-    ///
-    /// JSON: an array of {service, export, state, runtime, invokes, failures, `last_error`}.
-    Services,
+    Exports(exports::Exports),
+    Services(services::Services),
     Invoke(invoke::Invoke),
     Exec(exec::Exec),
+    Hub(hub::HubArgs),
     Bench(Box<BenchArgs>),
     Completions(completions::Completions),
 }
@@ -211,6 +255,22 @@ mod tests {
             ("bench --compare ws://a:1/", false),
             ("services --output json", true),
             ("services x", false),
+            ("services /nodes/edge --hub ws://h:1", true),
+            ("ls --hub http://h:1", false),
+            ("ls --hub ws://h:1 --node edge --hub-token-file f", true),
+            ("ls --hub-token t", false),
+            ("hub nodes", true),
+            ("hub", false),
+            ("hub invite create --max-uses 5 --expires 12h --name edge", true),
+            ("hub invite create --max-uses 0", false),
+            ("hub invite create --name a/b", false),
+            ("hub invite revoke", false),
+            ("hub approve pending-join-1 --operator-token-file f", true),
+            ("hub deny", false),
+            ("hub node show edge", true),
+            ("hub mounts", true),
+            ("hub mounts proj-1", true),
+            ("hub watch edge", true),
             ("invoke", false),
             ("invoke echo-main", true),
             ("invoke echo-main {}", true),
@@ -252,8 +312,21 @@ mod tests {
     }
 
     #[test]
+    fn a_typed_address_turns_the_other_kind_off() {
+        let read = |line: &str| {
+            let words = std::iter::once("spiderweb").chain(line.split(' '));
+            Cli::understand(&Cli::command().try_get_matches_from(words).unwrap())
+        };
+        assert!(read("ls --hub ws://h:1").unwrap().global.hub.is_some());
+        let error = read("ls --hub ws://h:1 --url ws://n:1/v2/fs").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("use one of them"), "{error}");
+    }
+
+    #[test]
     fn tokens_are_not_shown_in_help() {
         let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("SPIDERWEB_HUB_TOKEN") && help.contains("SPIDERWEB_OPERATOR_TOKEN"));
         assert!(help.contains("SPIDERWEB_FS_NODE_AUTH_TOKEN") && help.contains("SPIDERWEB_URL"));
     }
 }

@@ -5,7 +5,8 @@ pub(crate) mod completions;
 pub(crate) mod cp;
 pub(crate) mod df;
 pub(crate) mod exec;
-mod exports;
+pub(crate) mod exports;
+pub(crate) mod hub;
 pub(crate) mod invoke;
 pub(crate) mod ln;
 pub(crate) mod ls;
@@ -13,7 +14,7 @@ pub(crate) mod mkdir;
 pub(crate) mod mv;
 pub(crate) mod put;
 pub(crate) mod rm;
-mod services;
+pub(crate) mod services;
 pub(crate) mod stat;
 pub(crate) mod tree;
 pub(crate) mod watch;
@@ -57,10 +58,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ln(ln) => ln.run(&mut context).await,
         Command::Watch(watch) => watch.run(&mut context).await,
         Command::Df(df) => df.run(&mut context).await,
-        Command::Exports => exports::run(&mut context).await,
-        Command::Services => services::run(&mut context).await,
+        Command::Exports(exports) => exports.run(&mut context).await,
+        Command::Services(services) => services.run(&mut context).await,
         Command::Invoke(invoke) => invoke.run(&mut context).await,
         Command::Exec(exec) => exec.run(&mut context).await,
+        Command::Hub(hub) => hub.run(&mut context).await,
         Command::Bench(bench) => bench::run(&bench, &mut context).await,
         Command::Completions(completions) => completions.run(),
     };

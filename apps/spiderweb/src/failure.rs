@@ -4,8 +4,9 @@ use std::fmt::{self, Display};
 use std::io;
 use std::process::ExitCode;
 
-use spiderweb_client::{Error, LinkError};
+use spiderweb_client::{ControlError, Error, LinkError, NodeError};
 use spiderweb_protocol::Errno;
+use spiderweb_protocol::control::Code;
 use spiderweb_transport::DialError;
 
 use crate::output::shown;
@@ -180,7 +181,9 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
             url,
             source: LinkError::Io(source),
         } => Failure::message(format!("the connection to {url} was lost: {}", plain(source))),
-        Error::Hello { .. } | Error::Lost { .. } | Error::Top => Failure::message(error.to_string()),
+        Error::Hello { .. } | Error::Lost { .. } | Error::Top { .. } | Error::OtherNode { .. } => {
+            Failure::message(error.to_string())
+        }
         Error::Node { error: said, .. } => {
             let (reason, hint) = words(said.errno, &said.message, path);
             let failure = Failure::message(sentence(verb, path, &reason));
@@ -190,6 +193,63 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
             }
         }
         other => Failure::message(sentence(verb, path, &other.to_string())),
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        let message = Self::message(shown(&error.to_string(), true));
+        match error {
+            NodeError::Control(error) => error.into(),
+            NodeError::Client(error) => error.into(),
+            NodeError::Unknown { .. } => message.hint("`spiderweb ls /nodes` lists them; a user's token is shown those that projects mount"),
+            NodeError::Ambiguous { .. } => message.hint("name the node by its id, as in /nodes/ID"),
+            NodeError::Offline { .. } => message
+                .hint("is spiderweb-fs-node running there, with this hub as its --control-url? `spiderweb hub nodes` shows when the hub last heard of it"),
+            NodeError::Forbidden { .. } => {
+                message.hint(format!("{TOKENS}; a user's token opens the nodes that a project mounts for it"))
+            }
+            NodeError::Nowhere { .. } => message.hint("`spiderweb ls /nodes` lists the nodes"),
+            NodeError::List { .. } => message.hint("`spiderweb ls /nodes` lists them"),
+        }
+    }
+}
+
+/// How to give the hub a token.
+const TOKENS: &str = "give the hub's admin token with --hub-token-file FILE or SPIDERWEB_HUB_TOKEN";
+/// How to give the hub the second factor.
+const OPERATOR: &str =
+    "give the hub's operator token with --operator-token-file FILE or SPIDERWEB_OPERATOR_TOKEN";
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let message = Self::message(shown(&error.to_string(), true));
+        match &error {
+            ControlError::Dial { url, source } => {
+                let reason = match source {
+                    DialError::Connect { source, .. } => plain(source),
+                    other => other.to_string(),
+                };
+                Self::message(format!("cannot reach a hub at {url}: {reason}"))
+                    .hint("is spiderweb-hub running there? Name another address with --hub or SPIDERWEB_HUB")
+            }
+            ControlError::Denied { .. } | ControlError::Token(_) => message.hint(TOKENS),
+            ControlError::Lost { operation, .. } if operation == "version" => message.hint(TOKENS),
+            ControlError::Refused { operation, refusal } => match &refusal.code {
+                Code::AuthFailed | Code::Forbidden | Code::ProvisioningRequired => message.hint(TOKENS),
+                Code::OperatorAuthFailed => message.hint(OPERATOR),
+                // Every member that is always needed is always sent.
+                Code::MissingField if operation.starts_with("node_") => message.hint(OPERATOR),
+                Code::PendingJoinNotFound => {
+                    message.hint("`spiderweb hub pending` lists the requests that wait")
+                }
+                Code::InviteNotFound => message.hint("`spiderweb hub invite list` lists the invites"),
+                Code::ProjectNotFound => message.hint("`spiderweb hub projects` lists the projects"),
+                Code::Unsupported => message.hint("this hub is of another kind and cannot do it"),
+                _ => message,
+            },
+            _ => message,
+        }
     }
 }
 
@@ -206,6 +266,10 @@ fn words(errno: Errno, said: &str, path: Option<&str>) -> (String, Option<String
         .and_then(|path| path.trim_end_matches('/').rsplit_once('/'))
         .map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent });
     let (words, hint) = match errno {
+        // What a hub says in place of the node.
+        Errno::EIO if said == "NodeTunnelUnavailable" => {
+            ("the hub has lost its connection to the node", None)
+        }
         Errno::ENOENT => (
             "no such file or directory",
             Some(format!("`spiderweb ls {parent}` shows what is there")),

@@ -3,13 +3,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 mod bench;
 mod called;
 mod cli;
 mod commands;
 mod failure;
+mod hub;
 mod output;
 mod progress;
 mod remote;
@@ -19,7 +18,7 @@ use cli::Cli;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     cli.global.color.write_global();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -65,6 +65,31 @@ impl Output {
         }
     }
 
+    /// Rows below a header for people, every column as wide as its widest cell; nothing without rows. Cells that
+    /// could steer the terminal are escaped.
+    pub(crate) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let header = header.iter().map(|&word| word.to_owned()).collect();
+        let mut lines: Vec<Vec<String>> = vec![header];
+        let escaped = rows
+            .into_iter()
+            .map(|row| row.iter().map(|cell| self.name(cell)).collect());
+        lines.extend(escaped);
+        let width = |column: usize| {
+            let cells = lines.iter().filter_map(|line| line.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
+        for line in &lines {
+            let cells = line.iter().zip(&widths);
+            let cells: Vec<_> = cells.map(|(cell, &width)| format!("{cell:width$}")).collect();
+            self.line(cells.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+
     /// Makes everything printed so far visible.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.stdout.flush().map_err(stdout_failed)

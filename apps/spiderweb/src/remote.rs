@@ -1,40 +1,143 @@
-//! The node a command works on.
+//! The nodes a command works on: one by its own address, or those behind a hub.
 
-use spiderweb_client::{Client, Options, RemotePath, View};
+use spiderweb_client::{
+    Client, Hub, HubPlace, KnownNode, NodeError, Options, Place, RemotePath, Routed, View,
+};
 use spiderweb_protocol::Secret;
+use spiderweb_protocol::control::NodeId;
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::hub;
 
-/// A connected client and the paths it offers.
+/// A connected client and the paths it offers. Cheap to clone; clones share the connection.
+#[derive(Clone)]
 pub(crate) struct Remote {
     pub(crate) client: Client,
     pub(crate) view: View,
+    /// Which node it is, if a hub said so.
+    node: Option<NodeId>,
 }
 
 impl Remote {
-    pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
-        Self::connect_with(global, false).await
-    }
-
-    /// Connects; `subscribe` asks for changes that others make.
-    pub(crate) async fn connect_with(global: &Global, subscribe: bool) -> Result<Self, Failure> {
-        let client = Client::connect(options(global)?.subscribe(subscribe)).await?;
-        let view = View::of(&client, global.export.as_deref()).await?;
-        Ok(Self { client, view })
-    }
-
-    /// The path a person has to type for `path`, quoted for a message.
+    /// Whether a path is the root of an export, or above.
     pub(crate) fn is_root(&self, path: &RemotePath) -> bool {
         match self.view.place(path) {
-            Ok(spiderweb_client::Place::Inside { names, .. }) => names.is_empty(),
-            Ok(spiderweb_client::Place::Top) => true,
+            Ok(Place::Inside { names, .. }) => names.is_empty(),
+            Ok(Place::Top) => true,
             Err(_) => false,
+        }
+    }
+
+    /// Whether both are the same node.
+    pub(crate) fn is_same_node(&self, other: &Self) -> bool {
+        self.node == other.node
+    }
+}
+
+impl From<Routed> for Remote {
+    fn from(routed: Routed) -> Self {
+        Self {
+            client: routed.client,
+            view: routed.view,
+            node: Some(routed.node.id),
         }
     }
 }
 
-/// How to connect, from the command line.
+/// How the command line reaches nodes.
+pub(crate) enum Reach {
+    /// One node: that at `--url`, or behind a hub that of `--node`.
+    Node(Remote),
+    /// All nodes behind a hub, by `/nodes/NODE/…`.
+    Hub(Box<Hub>),
+}
+
+impl Reach {
+    pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
+        Self::open_with(global, false).await
+    }
+
+    /// Connects; `subscribe` asks for changes that others make.
+    pub(crate) async fn open_with(global: &Global, subscribe: bool) -> Result<Self, Failure> {
+        let Some(url) = &global.hub else {
+            if global.node.is_some() {
+                return Err(Failure::Usage(
+                    "--node names a node behind a hub; say which hub with --hub or SPIDERWEB_HUB".to_owned(),
+                ));
+            }
+            let client = Client::connect(options(global)?.subscribe(subscribe)).await?;
+            let view = View::of(&client, global.export.as_deref()).await?;
+            return Ok(Self::Node(Remote {
+                client,
+                view,
+                node: None,
+            }));
+        };
+        let mut hub = Hub::connect(hub::options(global, url)?, hub::routing(global, subscribe)).await?;
+        match &global.node {
+            Some(name) => Ok(Self::Node(hub.node(name).await?.into())),
+            None => Ok(Self::Hub(Box::new(hub))),
+        }
+    }
+
+    /// The node a path leads to.
+    pub(crate) async fn to(&mut self, path: &RemotePath) -> Result<Remote, Failure> {
+        match self {
+            Self::Node(remote) => Ok(remote.clone()),
+            Self::Hub(hub) => Ok(hub.at(path).await?.into()),
+        }
+    }
+
+    /// The one node there is, or that of the path if there is one.
+    pub(crate) async fn only(&mut self, path: Option<&RemotePath>) -> Result<Remote, Failure> {
+        match (self, path) {
+            (Self::Node(remote), None) => Ok(remote.clone()),
+            (reach, Some(path)) => reach.to(path).await,
+            (Self::Hub(hub), None) => {
+                let nodes = hub.nodes();
+                let names: Vec<_> = nodes.iter().map(|node| hub.path_name(node)).collect();
+                Err(Failure::Usage(match names.as_slice() {
+                    [] => "the hub shows no nodes to this token".to_owned(),
+                    [first, ..] => format!(
+                        "say which node: --node {first}, or a path as in /nodes/{first}; the hub shows {}",
+                        names.join(", ")
+                    ),
+                }))
+            }
+        }
+    }
+
+    /// What a path above all nodes holds; `None` when the path leads to a node.
+    pub(crate) fn above(&self, path: &RemotePath) -> Result<Option<Vec<Above<'_>>>, NodeError> {
+        let Self::Hub(hub) = self else {
+            return Ok(None);
+        };
+        Ok(match HubPlace::of(path)? {
+            HubPlace::Top => Some(vec![Above {
+                name: "nodes",
+                node: None,
+            }]),
+            HubPlace::Nodes => {
+                let named = |node| Above {
+                    name: hub.path_name(node),
+                    node: Some(node),
+                };
+                Some(hub.nodes().into_iter().map(named).collect())
+            }
+            HubPlace::Node { .. } => None,
+        })
+    }
+}
+
+/// A directory that no node has, but the hub.
+pub(crate) struct Above<'h> {
+    pub(crate) name: &'h str,
+    /// The node it stands for.
+    pub(crate) node: Option<&'h KnownNode>,
+}
+
+/// How to connect to a node at its own address, from the command line.
 pub(crate) fn options(global: &Global) -> Result<Options, Failure> {
     let options = Options::new(global.url.clone()).token(token(global)?);
     Ok(match global.timeout {

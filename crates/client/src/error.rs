@@ -98,8 +98,19 @@ pub enum Error {
         services: Vec<String>,
     },
     /// The path names no file but the list of exports.
-    #[error("/ is the list of exports, not a directory of one; name an export, as in /work/file")]
-    Top,
+    #[error("{path} is the list of exports, not a directory of one; name an export, as in {}/work/file", path.trim_end_matches('/'))]
+    Top {
+        /// The path of the list.
+        path: String,
+    },
+    /// The path leads to another node than the one that was asked.
+    #[error("{path} is not below {node}")]
+    OtherNode {
+        /// The path.
+        path: String,
+        /// Where everything on the node lies.
+        node: String,
+    },
     /// A file was expected.
     #[error("is a directory")]
     IsDirectory,
@@ -217,6 +228,9 @@ pub enum LinkError {
     /// Nothing at all came from the node for this long while it owed an answer.
     #[error("nothing came from the node for {0:?}")]
     Silent(Duration),
+    /// A hub lost its tunnel to the node while the request was on its way.
+    #[error("the hub lost its connection to the node")]
+    Unrouted,
     /// This side ended it.
     #[error("this client closed it")]
     Dropped,
@@ -241,7 +255,7 @@ impl From<ReplyError> for LinkError {
 }
 
 /// An error and what caused it in one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -251,7 +265,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     if names.is_empty() {
         "none".to_owned()
     } else {

@@ -11,6 +11,8 @@
 //! View, Walk, Upload, download, remove_tree
 //!            paths, exports, listings, copies: what a person means by a file
 //! Service    invokes: a payload is written, and what came of it is read
+//! Control    the hub's side: nodes, invites, requests to join, projects, catalog changes
+//! Hub        nodes by id or name, and a routed client of each
 //! ```
 //!
 //! ```no_run
@@ -44,14 +46,19 @@
 //!
 //! A write that runs a driver ([`Client::write_once`]) is never sent twice: it is [`Error::Lost`] with the link.
 //!
+//! A hub that has no tunnel to the node is like a link that is lost: what it answers for the node is not believed, and the
+//! request is sent again until the tunnel is back.
+//!
 //! Looking *after* the repetition instead of before leaves no gap between the look and the act. Only requests that
 //! were handed to the link are treated this way; one that never left is simply sent.
 #![forbid(unsafe_code)]
 
 mod client;
+mod control;
 mod error;
 mod file;
 mod glance;
+mod hub;
 mod path;
 mod pipeline;
 mod recovery;
@@ -63,9 +70,11 @@ mod tree;
 mod view;
 
 pub use client::Client;
+pub use control::{CatalogChange, CatalogEvent, Control, ControlError, ControlOptions, ServiceMark};
 pub use error::{Error, LinkError};
 pub use file::OpenFile;
 pub use glance::Glance;
+pub use hub::{Hub, HubPlace, KnownNode, NodeError, Routed, Routing};
 pub use path::{PathError, RemotePath};
 pub use pipeline::{Notice, PipelineOptions};
 pub use remove::remove_tree;

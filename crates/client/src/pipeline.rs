@@ -32,7 +32,7 @@ use bytes::BytesMut;
 use spiderweb_protocol::fs::{
     Event, Hello, HelloReply, Incoming, Op, Payload, ReplyError, Request, WireError,
 };
-use spiderweb_protocol::{Secret, Tag};
+use spiderweb_protocol::{Errno, Secret, Tag};
 use spiderweb_transport::{Frame, Masking, Message, WebSocket};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
@@ -146,7 +146,22 @@ impl From<ReplyError> for AnswerError {
     }
 }
 
+/// What a hub answers in the node's place while it has no tunnel to it, with errno 5.
+const NO_TUNNEL: &str = "NodeTunnelUnavailable";
+
 impl Answer {
+    /// A hub says that it has no tunnel to the node. It may have had one when the request came.
+    pub(crate) fn is_unrouted(&self) -> bool {
+        // Only errors are worth a look inside.
+        if !matches!(Glance::at(&self.0), Ok(Glance::Error(_))) {
+            return false;
+        }
+        matches!(
+            Incoming::parse(&self.0),
+            Ok(Incoming::Error { error, .. }) if error.errno == Errno::EIO && error.message == NO_TUNNEL
+        )
+    }
+
     /// Parses the answer to `op`.
     pub(crate) fn decode<'a, T>(
         &'a self,

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spiderweb_protocol::Secret;
 use spiderweb_protocol::fs::{HelloReply, Op, Payload, ReplyError, Request, WireError};
+use spiderweb_protocol::{Errno, Secret};
 use spiderweb_transport::{Backoff, DialOptions, WsUrl, dial};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
@@ -172,15 +172,19 @@ impl Session {
         let op = request.op();
         let (mut sendings, mut silences) = (0, 0);
         let mut lost = None;
+        let mut tunnel: Option<TunnelWait> = None;
         loop {
             let pipeline = self.pipeline(lost.take()).await?;
             let end = match pipeline.call(request).await {
                 Ok(answer) => {
-                    return Ok(Exchange {
-                        answer,
-                        op,
-                        repeated: sendings > 0,
-                    });
+                    let repeated = sendings > 0 || tunnel.is_some();
+                    if answer.is_unrouted() {
+                        let wait = tunnel.get_or_insert_with(|| TunnelWait::new(self.options.patience));
+                        if wait.pause().await {
+                            continue;
+                        }
+                    }
+                    return Ok(Exchange { answer, op, repeated });
                 }
                 Err(CallError::TimedOut(limit)) => return Err(Error::TimedOut { op, limit }),
                 Err(CallError::NotSent(end)) => end,
@@ -209,6 +213,7 @@ impl Session {
         loop {
             let pipeline = self.pipeline(lost.take()).await?;
             match pipeline.call_patiently(request, patience).await {
+                Ok(answer) if answer.is_unrouted() => return Err(self.lost(LinkError::Unrouted)),
                 Ok(answer) => {
                     return Ok(Exchange {
                         answer,
@@ -237,8 +242,19 @@ impl Session {
                     *current = Arc::new(pipeline);
                     return Ok(Arc::clone(&current));
                 }
-                // A node that is back and says no will not say yes a second later.
-                Err(refused @ Error::Hello { source: Some(_), .. }) => return Err(refused),
+                // A node that is back and says no will not say yes a second later. A hub that has no tunnel to the
+                // node may have one again.
+                Err(Error::Hello {
+                    url,
+                    reason,
+                    source: Some(said),
+                }) if said.errno != Errno::EIO => {
+                    return Err(Error::Hello {
+                        url,
+                        reason,
+                        source: Some(said),
+                    });
+                }
                 Err(error) => {
                     let delay = backoff.next_delay();
                     if Instant::now() + delay > give_up {
@@ -255,6 +271,31 @@ impl Session {
             url: self.options.url.to_string(),
             source,
         }
+    }
+}
+
+/// Waiting for a hub to have a tunnel again, as long as for a lost connection.
+struct TunnelWait {
+    give_up: Instant,
+    backoff: Backoff,
+}
+
+impl TunnelWait {
+    fn new(patience: Duration) -> Self {
+        Self {
+            give_up: Instant::now() + patience,
+            backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
+        }
+    }
+
+    /// Waits before the next try; `false` when it has been long enough.
+    async fn pause(&mut self) -> bool {
+        let delay = self.backoff.next_delay();
+        let goes_on = Instant::now() + delay <= self.give_up;
+        if goes_on {
+            tokio::time::sleep(delay).await;
+        }
+        goes_on
     }
 }
 

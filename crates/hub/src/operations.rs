@@ -78,7 +78,11 @@ pub(crate) fn check(
         return Err(Code::CorrelationRequired.into());
     }
     // Listing needs no arguments, so it may come without.
-    if payload.is_none() && operation != Operation::NodeJoinPendingList {
+    let lists = matches!(
+        operation,
+        Operation::NodeJoinPendingList | Operation::NodeInviteList
+    );
+    if payload.is_none() && !lists {
         return Err(Code::MissingField.into());
     }
     let fields = Fields::of(payload)?;
@@ -134,6 +138,8 @@ pub(crate) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
     use Operation as O;
     match call.operation {
         O::NodeInviteCreate
+        | O::NodeInviteList
+        | O::NodeInviteRevoke
         | O::NodeJoin
         | O::NodeJoinRequest
         | O::NodeJoinPendingList

@@ -46,13 +46,14 @@ pub use node::{
 };
 pub use operation::{Operation, Scope};
 pub use pairing::{
-    ApproveJoin, CreateInvite, DenyJoin, Invite, JoinByInvite, PendingJoin, RequestJoin, denied_payload,
-    pending_payload, read_pending,
+    ApproveJoin, CreateInvite, DenyJoin, Invite, InviteInfo, JoinByInvite, PendingJoin, RequestJoin,
+    RevokeInvite, denied_payload, invite_revoked, invites_payload, pending_payload, read_invites,
+    read_pending,
 };
 pub use platform::Platform;
 pub use project::{
-    CreateProject, Mount, ProjectInfo, ProjectRef, ProjectUp, RemoveMount, SetMount, UpdateProject,
-    project_deleted, projects_payload, token_payload,
+    CreateProject, Mount, ProjectInfo, ProjectRef, ProjectSummary, ProjectUp, RemoveMount, SetMount,
+    UpdateProject, project_deleted, projects_payload, read_projects, token_payload,
 };
 pub use refusal::{Code, Refusal};
 pub use routing::{FrameKind, FramePeek};

@@ -6,7 +6,7 @@ use spiderweb_client::{RemotePath, Window, fetch};
 use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
-use crate::remote::Remote;
+use crate::remote::Reach;
 
 /// Write files to standard output.
 #[derive(Debug, Args)]
@@ -18,9 +18,10 @@ pub(crate) struct Cat {
 
 impl Cat {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
         let mut stdout = tokio::io::stdout();
         for path in &self.paths {
+            let remote = reach.to(path).await?;
             let found = remote
                 .view
                 .resolve(&remote.client, path)

@@ -20,12 +20,13 @@ use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
 use crate::progress;
-use crate::remote::Remote;
+use crate::remote::{Reach, Remote};
 
 /// Copy files to, from and within a node.
 ///
 /// Paths on the node are marked by a leading `:`, all others are local: `spiderweb cp -r ./dir :/work/dir` copies to
-/// the node, `spiderweb cp :/work/a.txt .` from it. A local file whose name begins with `:` is written `./:name`.
+/// the node, `spiderweb cp :/work/a.txt .` from it. Behind a hub, both ends may be on nodes, also on different ones:
+/// `spiderweb cp -r :/nodes/a/work :/nodes/b/copy`. A local file whose name begins with `:` is written `./:name`.
 ///
 /// A copy appears whole or not at all, and goes on after a lost connection. Into an existing directory it goes under
 /// its own name. Local links below a copied directory stay links; the node's links are copied as what they lead to.
@@ -65,7 +66,7 @@ const FILES: usize = 16;
 
 /// A copy under way.
 struct Copier {
-    remote: Remote,
+    reach: Reach,
     recursive: bool,
     window: Window,
     stop: CancellationToken,
@@ -99,7 +100,7 @@ impl Cp {
         }
         let started = Instant::now();
         let mut copier = Copier {
-            remote: Remote::connect(&context.global).await?,
+            reach: Reach::open(&context.global).await?,
             recursive: self.recursive,
             window: Window::default(),
             stop: context.stop.clone(),
@@ -135,7 +136,8 @@ impl Copier {
         let into = match target {
             End::Local(target) => target.is_dir(),
             End::Remote(target) => {
-                let found = self.remote.view.find(&self.remote.client, target).await;
+                let remote = self.reach.to(target).await?;
+                let found = remote.view.find(&remote.client, target).await;
                 found
                     .doing("copy to", target)?
                     .is_some_and(|found| found.is_directory())
@@ -211,8 +213,12 @@ impl Copier {
     }
 
     /// A directory of the node, made if it is missing.
-    async fn remote_directory(&mut self, parent: InodeId, name: &EntryName) -> Result<InodeId, Error> {
-        let client = &self.remote.client;
+    async fn remote_directory(
+        &mut self,
+        Remote { client, .. }: &Remote,
+        parent: InodeId,
+        name: &EntryName,
+    ) -> Result<InodeId, Error> {
         match client.mkdir(parent, name).await {
             Ok(()) => self.counts.directories += 1,
             Err(error) if error.errno() == Some(spiderweb_protocol::Errno::EEXIST) => {}

@@ -2,12 +2,14 @@
 
 use clap::{ArgAction, Args};
 use serde::Serialize;
+use spiderweb_client::RemotePath;
 use spiderweb_protocol::InodeId;
 use spiderweb_protocol::fs::Statfs;
 
 use super::Context;
+use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
-use crate::remote::Remote;
+use crate::remote::Reach;
 use crate::units::human_size;
 
 /// Show how full the file systems behind the exports are.
@@ -16,6 +18,10 @@ use crate::units::human_size;
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Df {
+    /// The node, behind a hub: /nodes/NODE.
+    #[arg(value_name = "PATH", value_parser = remote_path)]
+    path: Option<RemotePath>,
+
     /// Sizes in KiB, MiB, ….
     #[arg(short = 'h', long)]
     human: bool,
@@ -60,7 +66,8 @@ impl<'a> DfJson<'a> {
 
 impl Df {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
+        let remote = reach.only(self.path.as_ref()).await?;
         let mut rows = Vec::new();
         for export in remote.view.exports() {
             if let Some(root) = InodeId::new(export.root) {

@@ -9,7 +9,7 @@ use super::Context;
 use crate::called::Called;
 use crate::failure::Failure;
 use crate::output::shown;
-use crate::remote::Remote;
+use crate::remote::Reach;
 use crate::units::parse_size;
 
 /// Run a command on the node, through its terminal service.
@@ -81,12 +81,14 @@ struct Ended {
 
 impl Exec {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
-        let name = match &self.service {
-            Some(name) => name.clone(),
-            None => only_terminal(remote.view.exports().iter().map(|export| export.name.as_str()))?,
+        let mut reach = Reach::open(&context.global).await?;
+        let name = if let Some(name) = &self.service {
+            name.clone()
+        } else {
+            let remote = reach.only(None).await?;
+            only_terminal(remote.view.exports().iter().map(|export| export.name.as_str()))?
         };
-        let called = Called::find(&remote, &name).await?;
+        let called = Called::find(&mut reach, &name).await?;
         let payload = self.payload(context.global.timeout.map(|timeout| timeout.as_millis() as u64));
         let outcome = called.invoke(&payload, &context.global, &context.stop).await?;
         if let Err(failure) = called.judge(&outcome) {

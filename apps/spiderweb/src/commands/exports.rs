@@ -1,10 +1,13 @@
 //! `spiderweb exports`
 
+use clap::Args;
 use serde::Serialize;
+use spiderweb_client::RemotePath;
 
 use super::Context;
+use crate::cli::remote_path;
 use crate::failure::Failure;
-use crate::remote::Remote;
+use crate::remote::{Reach, Remote};
 
 #[derive(Serialize)]
 struct ExportJson<'a> {
@@ -21,8 +24,26 @@ struct ExportJson<'a> {
     watched: bool,
 }
 
-pub(super) async fn run(context: &mut Context) -> Result<(), Failure> {
-    let remote = Remote::connect(&context.global).await?;
+/// List the exports of a node.
+///
+/// JSON: an array of {name, `read_only`, kind, description, source, root, symlinks, xattrs, locks, `case_sensitive`,
+/// watched}.
+#[derive(Debug, Args)]
+pub(crate) struct Exports {
+    /// The node, behind a hub: /nodes/NODE.
+    #[arg(value_name = "PATH", value_parser = remote_path)]
+    path: Option<RemotePath>,
+}
+
+impl Exports {
+    pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
+        let mut reach = Reach::open(&context.global).await?;
+        let remote = reach.only(self.path.as_ref()).await?;
+        show(context, &remote)
+    }
+}
+
+fn show(context: &mut Context, remote: &Remote) -> Result<(), Failure> {
     let exports = remote.view.exports();
     let out = &mut context.out;
     if out.is_json() {

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use super::Context;
 use crate::called::Called;
 use crate::failure::Failure;
-use crate::remote::Remote;
+use crate::remote::Reach;
 
 /// Run a service and print its result.
 ///
@@ -23,7 +23,8 @@ use crate::remote::Remote;
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 done, 1 the driver failed or was not run, 2 wrong usage.")]
 pub(crate) struct Invoke {
-    /// The service: its id, such as echo-main, or its export, such as svc-echo-main.
+    /// The service: its id, such as echo-main, or its export, such as svc-echo-main, or the path of either, such as
+    /// /nodes/edge/echo-main.
     #[arg(value_name = "SERVICE")]
     service: String,
 
@@ -42,8 +43,8 @@ struct InvokeJson<'a> {
 impl Invoke {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
         let payload = self.payload().await?;
-        let remote = Remote::connect(&context.global).await?;
-        let called = Called::find(&remote, &self.service).await?;
+        let mut reach = Reach::open(&context.global).await?;
+        let called = Called::find(&mut reach, &self.service).await?;
         let outcome = called.invoke(&payload, &context.global, &context.stop).await?;
         let judged = called.judge(&outcome);
         if context.out.is_json() {

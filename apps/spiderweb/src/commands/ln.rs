@@ -6,7 +6,7 @@ use spiderweb_client::RemotePath;
 use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
-use crate::remote::Remote;
+use crate::remote::Reach;
 
 /// Make a symbolic link.
 ///
@@ -29,7 +29,8 @@ pub(crate) struct Ln {
 
 impl Ln {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
+        let remote = reach.to(&self.path).await?;
         let made = async {
             let (parent, name) = remote.view.parent(&remote.client, &self.path).await?;
             remote.client.symlink(parent.id, name, &self.target).await

@@ -9,7 +9,7 @@ use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
 use crate::output::{FileJson, mode_text, style};
-use crate::remote::Remote;
+use crate::remote::{Above, Reach, Remote};
 use crate::units::{human_size, local_minute};
 
 /// List directories, or the exports at `/`.
@@ -45,7 +45,7 @@ pub(crate) struct Ls {
 
 impl Ls {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
         let mut lister = Lister {
             ls: self,
             context,
@@ -58,7 +58,10 @@ impl Ls {
                 let gap = if number > 0 { "\n" } else { "" };
                 lister.context.out.line(format_args!("{gap}{shown}:"))?;
             }
-            lister.path(&remote, path).await?;
+            match reach.above(path)? {
+                Some(entries) => lister.above(path, &entries)?,
+                None => lister.path(&reach.to(path).await?, path).await?,
+            }
         }
         lister.end()
     }
@@ -88,6 +91,18 @@ impl Lister<'_> {
         self.directory(remote, path, found.id).await
     }
 
+    /// Directories that no node has.
+    fn above(&mut self, path: &RemotePath, entries: &[Above<'_>]) -> Result<(), Failure> {
+        let dir = path.to_string();
+        let dir = dir.trim_end_matches('/');
+        for Above { name, node } in entries {
+            let info = node.and_then(|node| node.info.as_ref());
+            let seen_ms = info.map_or(0, |info| info.last_seen_ms);
+            self.entry(&format!("{dir}/{name}"), name, &above_attr(seen_ms))?;
+        }
+        Ok(())
+    }
+
     async fn exports(&mut self, remote: &Remote) -> Result<(), Failure> {
         for export in remote.view.exports() {
             let Some(path) = remote.view.root_path(export) else {
@@ -99,7 +114,8 @@ impl Lister<'_> {
                 .resolve(&remote.client, &path)
                 .await
                 .doing("list", &path)?;
-            self.entry(&path.to_string(), &export.name, &found.attr)?;
+            let name = path.name().map_or(export.name.as_str(), |name| name.as_str());
+            self.entry(&path.to_string(), name, &found.attr)?;
         }
         Ok(())
     }
@@ -161,5 +177,25 @@ impl Lister<'_> {
         };
         let (mode, time) = (mode_text(attr), local_minute(attr.mt));
         out.line(format_args!("{mode} {size} {time} {style}{shown}{style:#}"))
+    }
+}
+
+/// A directory that only the hub knows; a node changed when the hub last heard of it.
+fn above_attr(seen_ms: u64) -> Attr {
+    let seen = i64::try_from(seen_ms)
+        .unwrap_or_default()
+        .saturating_mul(1_000_000);
+    Attr {
+        id: 0,
+        k: 2,
+        m: 0o040_555,
+        n: 1,
+        u: 0,
+        g: 0,
+        sz: 0,
+        at: seen,
+        mt: seen,
+        ct: seen,
+        generation: 0,
     }
 }

@@ -7,7 +7,7 @@ use spiderweb_protocol::Errno;
 use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
-use crate::remote::Remote;
+use crate::remote::{Reach, Remote};
 
 /// Make directories.
 #[derive(Debug, Args)]
@@ -23,8 +23,9 @@ pub(crate) struct Mkdir {
 
 impl Mkdir {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
         for path in &self.paths {
+            let remote = reach.to(path).await?;
             let made = if self.parents {
                 make_all(&remote, path).await
             } else {

@@ -6,7 +6,7 @@ use spiderweb_client::{Error, RemotePath};
 use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
-use crate::remote::Remote;
+use crate::remote::Reach;
 
 /// Rename or move within an export.
 ///
@@ -24,7 +24,16 @@ pub(crate) struct Mv {
 
 impl Mv {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
+        let remote = reach.to(&self.old).await?;
+        let target = reach.to(&self.new).await?;
+        if !remote.is_same_node(&target) {
+            return Err(Failure::message(format!(
+                "cannot move {} to {}: they lie on different nodes",
+                self.old, self.new
+            ))
+            .hint("copy with `spiderweb cp -r :OLD :NEW`, then remove the old one"));
+        }
         let old_name = match self.old.name() {
             Some(name) if !remote.is_root(&self.old) => name.clone(),
             _ => {
@@ -36,12 +45,12 @@ impl Mv {
         };
         let moved = async {
             let (old_parent, _) = remote.view.parent(&remote.client, &self.old).await?;
-            let existing = remote.view.find(&remote.client, &self.new).await?;
+            let existing = target.view.find(&target.client, &self.new).await?;
             let (new_parent, new_name) = match existing {
                 // Renaming a directory to itself with another spelling of its path must not move it into itself.
                 Some(dir) if dir.is_directory() && self.new != self.old => (dir, old_name.clone()),
                 _ => {
-                    let (parent, name) = remote.view.parent(&remote.client, &self.new).await?;
+                    let (parent, name) = target.view.parent(&target.client, &self.new).await?;
                     (parent, name.clone())
                 }
             };

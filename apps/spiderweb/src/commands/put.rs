@@ -13,7 +13,7 @@ use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
 use crate::progress;
-use crate::remote::Remote;
+use crate::remote::Reach;
 
 /// Write standard input or a file to a file on the node.
 ///
@@ -50,7 +50,8 @@ type Source = Box<dyn AsyncRead + Unpin + Send>;
 impl Put {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
         let (source, path) = self.ends()?;
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
+        let remote = reach.to(&path).await?;
         let (mut source, mode, total) = open(source).await?;
         let bar = progress::bar(&context.global, path.to_string(), total);
 

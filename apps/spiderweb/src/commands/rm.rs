@@ -7,7 +7,7 @@ use spiderweb_protocol::Errno;
 use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
-use crate::remote::Remote;
+use crate::remote::{Reach, Remote};
 
 /// Remove files; with -r directories and what is in them.
 ///
@@ -29,9 +29,10 @@ pub(crate) struct Rm {
 
 impl Rm {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
         let mut failed = false;
         for path in &self.paths {
+            let remote = reach.to(path).await?;
             if remote.is_root(path) {
                 return Err(Failure::Usage(format!(
                     "{path} is an export itself; only what is in it can be removed"

@@ -1,12 +1,14 @@
 //! `spiderweb services`
 
+use clap::Args;
 use serde::Serialize;
-use spiderweb_client::{Error, Service};
+use spiderweb_client::{Error, RemotePath, Service};
 
 use super::Context;
 use crate::called::Health;
+use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
-use crate::remote::Remote;
+use crate::remote::{Reach, Remote};
 
 #[derive(Serialize, Debug, PartialEq, Eq)]
 struct ServiceJson {
@@ -49,8 +51,25 @@ impl ServiceJson {
     }
 }
 
-pub(super) async fn run(context: &mut Context) -> Result<(), Failure> {
-    let remote = Remote::connect(&context.global).await?;
+/// List the services of a node, how they are, and what went wrong last.
+///
+/// JSON: an array of {service, export, state, runtime, invokes, failures, `last_error`}.
+#[derive(Debug, Args)]
+pub(crate) struct Services {
+    /// The node, behind a hub: /nodes/NODE.
+    #[arg(value_name = "PATH", value_parser = remote_path)]
+    path: Option<RemotePath>,
+}
+
+impl Services {
+    pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
+        let mut reach = Reach::open(&context.global).await?;
+        let remote = reach.only(self.path.as_ref()).await?;
+        show(context, &remote).await
+    }
+}
+
+async fn show(context: &mut Context, remote: &Remote) -> Result<(), Failure> {
     let mut services = Vec::new();
     for export in Service::exports(&remote.view) {
         let service = Service::of(&remote.client, export)?;

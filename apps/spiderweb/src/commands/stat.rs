@@ -8,7 +8,7 @@ use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
 use crate::output::{FileJson, kind_word, mode_text};
-use crate::remote::Remote;
+use crate::remote::Reach;
 use crate::units::{human_size, local_exact, rfc3339};
 
 /// Show everything that is known about files.
@@ -37,9 +37,10 @@ struct StatJson<'a> {
 
 impl Stat {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
         let out = &mut context.out;
         for path in &self.paths {
+            let remote = reach.to(path).await?;
             let found = remote
                 .view
                 .resolve(&remote.client, path)

@@ -8,7 +8,7 @@ use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
 use crate::output::{FileJson, style};
-use crate::remote::Remote;
+use crate::remote::{Reach, Remote};
 
 /// Show a directory and everything below it.
 ///
@@ -36,7 +36,8 @@ struct Line {
 
 impl Tree {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect(&context.global).await?;
+        let mut reach = Reach::open(&context.global).await?;
+        let remote = reach.to(&self.path).await?;
         let mut lines = Vec::new();
         let mut failures = 0;
         for (root, levels) in self.roots(&remote, &mut lines).await? {

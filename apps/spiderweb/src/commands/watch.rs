@@ -12,7 +12,7 @@ use spiderweb_protocol::{EntryName, InodeId};
 use super::Context;
 use crate::cli::remote_path;
 use crate::failure::{Doing as _, Failure};
-use crate::remote::Remote;
+use crate::remote::{Reach, Remote};
 use crate::units::local_exact;
 
 /// Print changes as the node announces them, until interrupted.
@@ -24,7 +24,7 @@ use crate::units::local_exact;
 /// `lagged` (changes were missed) or `reconnected` (changes may have been missed); `path` is null when unknown.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// Print only changes of these and what is below them.
+    /// Print only changes of these and what is below them; behind a hub, all on one node.
     #[arg(value_name = "PATH", value_parser = remote_path)]
     paths: Vec<RemotePath>,
 }
@@ -65,7 +65,8 @@ struct Known {
 
 impl Watch {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
-        let remote = Remote::connect_with(&context.global, true).await?;
+        let mut reach = Reach::open_with(&context.global, true).await?;
+        let remote = reach.only(self.paths.first()).await?;
         // Before anything is looked at, so that no change falls between looking and listening.
         let mut news = remote.client.news();
         let roots = self.roots(&remote)?;

@@ -132,6 +132,7 @@ impl Setup {
             .args(line.split_ascii_whitespace())
             .current_dir(self.local(""))
             .env_remove("SPIDERWEB_FS_NODE_AUTH_TOKEN")
+            .env_remove("SPIDERWEB_HUB")
             .env("SPIDERWEB_URL", self.url())
             .env("TZ", "UTC")
             .stdin(Stdio::null())

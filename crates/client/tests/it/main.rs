@@ -8,6 +8,8 @@
     reason = "helpers of tests"
 )]
 
+mod control;
+mod hub;
 mod peer;
 mod pipeline;
 mod recovery;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use spiderweb_client::{Client, Error, Notice};
+use spiderweb_client::{Client, Error, Notice, Options};
 use spiderweb_protocol::fs::{Event, FileKind, LockKind, Op, OpenFlags, Reply, Request, XattrFlags};
-use spiderweb_protocol::{Errno, HandleId};
+use spiderweb_protocol::{Envelope, Errno, HandleId};
 
-use crate::peer::{Conversation, Peer, attr, id, name};
+use crate::peer::{Conversation, Peer, SOON, attr, id, name};
 
 /// What a node answers to the repetition of a request.
 enum Second {
@@ -264,4 +264,65 @@ async fn a_node_that_comes_back_and_refuses_is_not_asked_again() {
     };
     let (result, ()) = tokio::join!(client.getattr(id(1)), refusing);
     assert!(matches!(result, Err(Error::Hello { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn what_a_hub_answers_for_a_node_it_lost_is_no_answer() {
+    let peer = Peer::listen().await;
+    let (client, mut hub) = peer.meet(peer.options()).await;
+    let name = name("a");
+    let (removed, ()) = tokio::join!(client.unlink(id(1), &name), async {
+        for _ in 0..2 {
+            let (tag, _) = hub.request().await;
+            hub.refuse(tag, Errno::EIO, "NodeTunnelUnavailable").await;
+        }
+        // The first sending may have got through.
+        let (tag, _) = hub.request().await;
+        hub.refuse(tag, Errno::ENOENT, "no").await;
+    });
+    removed.unwrap();
+
+    let (once, ()) = tokio::join!(client.write_once(handle(), 0, b"{}", SOON), async {
+        let (tag, _) = hub.request().await;
+        hub.refuse(tag, Errno::EIO, "NodeTunnelUnavailable").await;
+    });
+    assert!(matches!(once, Err(Error::Lost { .. })), "{once:?}");
+
+    // A disk of the node's that fails is another thing.
+    let (read, ()) = tokio::join!(client.read(handle(), 0, 1), async {
+        let (tag, _) = hub.request().await;
+        hub.refuse(tag, Errno::EIO, "EIO").await;
+    });
+    assert_eq!(read.unwrap_err().errno(), Some(Errno::EIO));
+
+    let impatient = Options {
+        patience: Duration::from_millis(1),
+        ..peer.options()
+    };
+    let (client, mut hub) = peer.meet(impatient).await;
+    let (read, ()) = tokio::join!(client.read(handle(), 0, 1), async {
+        let (tag, _) = hub.request().await;
+        hub.refuse(tag, Errno::EIO, "NodeTunnelUnavailable").await;
+    });
+    assert_eq!(read.unwrap_err().errno(), Some(Errno::EIO));
+}
+
+#[tokio::test]
+async fn a_hub_without_tunnel_to_the_node_is_asked_again() {
+    let peer = Peer::listen().await;
+    let (client, mut node) = peer.meet(peer.options()).await;
+    let hub = async {
+        node.request().await;
+        drop(node);
+        let mut hub = Conversation::new(peer.accept_raw().await);
+        let hello = hub.text().await.unwrap();
+        let tag = Envelope::parse(&hello).unwrap().tag.unwrap();
+        hub.refuse(tag, Errno::EIO, "node tunnel is unavailable").await;
+        let mut node = peer.accept().await;
+        let (tag, _) = node.request().await;
+        node.reply(Op::Close, tag, &Reply::Done).await;
+        node
+    };
+    let (closed, _node) = tokio::join!(client.close(handle()), hub);
+    closed.unwrap();
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use spiderweb_protocol::Dialect;
 use spiderweb_protocol::control::{
     ApproveJoin, CreateInvite, Credentials, DeleteNode, DenyJoin, EnsureNode, Fields, JoinByInvite, NodeRef,
-    Operation, RefreshLease, Refusal, RequestJoin, UpsertCatalog, denied_payload, event, node_deleted,
-    nodes_payload, pending_payload,
+    Operation, RefreshLease, Refusal, RequestJoin, RevokeInvite, UpsertCatalog, denied_payload, event,
+    invite_revoked, invites_payload, node_deleted, nodes_payload, pending_payload,
 };
 
 use super::Call;
@@ -24,6 +24,22 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
             let made = made.await?;
             count(&counters.invites_created);
             Ok(made.encode())
+        }
+        Operation::NodeInviteList => {
+            let invites = call
+                .shared
+                .registry(|registry, now| Ok(registry.invites(now)))
+                .await?;
+            Ok(invites_payload(&invites))
+        }
+        Operation::NodeInviteRevoke => {
+            let RevokeInvite { invite_id } = RevokeInvite::decode(fields)?;
+            let id = invite_id.clone();
+            call.shared
+                .registry(move |registry, _| registry.revoke_invite(&id))
+                .await?;
+            tracing::info!(invite = %invite_id, "an invite was revoked");
+            Ok(invite_revoked(&invite_id))
         }
         Operation::NodeJoin => {
             let request = JoinByInvite::decode(fields)?;

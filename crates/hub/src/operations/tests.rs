@@ -99,6 +99,8 @@ fn a_node_token_is_good_for_nodes_and_nothing_else() {
         (O::NodeLeaseRefresh, true, false, true),
         (O::NodeList, false, false, false),
         (O::NodeInviteCreate, false, false, false),
+        (O::NodeInviteList, false, false, false),
+        (O::NodeInviteRevoke, false, false, false),
         (O::WorkspaceStatus, false, true, false),
         (O::ProjectCreate, false, false, false),
         (O::AuthRotate, false, false, false),

@@ -1,8 +1,8 @@
 //! How a node becomes known: by an invite, or by a request that somebody approves.
 
 use spiderweb_protocol::control::{
-    ApproveJoin, Code, CreateInvite, Credentials, DenyJoin, Invite, JoinByInvite, PendingJoin, Platform,
-    Refusal, RequestId, RequestJoin,
+    ApproveJoin, Code, CreateInvite, Credentials, DenyJoin, Invite, InviteInfo, JoinByInvite, PendingJoin,
+    Platform, Refusal, RequestId, RequestJoin,
 };
 
 use super::record::{self, Join, JoinState, Use};
@@ -38,6 +38,36 @@ impl Registry {
         Self::save(&mut self.changes, format!("invite/{}", invite.id), &invite)?;
         self.invites.insert(invite.id.clone(), invite);
         Ok(made)
+    }
+
+    /// All invites that are remembered, the oldest first. Their tokens are told once, when they are made.
+    pub fn invites(&self, now_ms: u64) -> Vec<InviteInfo> {
+        let shown = |invite: &record::Invite| InviteInfo {
+            invite_id: invite.id.clone(),
+            node_name: invite.node_name.clone(),
+            max_uses: invite.max_uses,
+            uses: invite.uses,
+            created_at_ms: invite.created_at_ms,
+            expires_at_ms: invite.expires_at_ms,
+            is_open: invite.uses < invite.max_uses && invite.expires_at_ms > now_ms,
+        };
+        let mut invites: Vec<_> = self.invites.values().map(shown).collect();
+        // Ids are numbered, and 10 comes after 9.
+        invites.sort_by_cached_key(|invite| {
+            (
+                invite.created_at_ms,
+                invite.invite_id.len(),
+                invite.invite_id.clone(),
+            )
+        });
+        invites
+    }
+
+    /// Forgets an invite. Nodes that it paired stay.
+    pub fn revoke_invite(&mut self, id: &str) -> Result<(), Refusal> {
+        self.invites.remove(id).ok_or(Code::InviteNotFound)?;
+        self.forget(format!("invite/{id}"));
+        Ok(())
     }
 
     /// Pairs a node that has an invite.

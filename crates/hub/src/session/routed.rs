@@ -100,7 +100,14 @@ async fn admit(
     let payload = peek.payload(text);
     let hello = RoutedHello::decode(payload.as_ref()).map_err(refused)?;
     let (id, token) = (node.clone(), hello.auth_token.clone());
-    let admitted = shared.registry(move |registry, now_ms| Ok(registry.admit_client(&id, &token, now_ms)));
+    let is_admin = shared.tokens().admin.matches(token.expose());
+    let admitted = shared.registry(move |registry, now_ms| {
+        Ok(if is_admin {
+            registry.admit_admin(&id)
+        } else {
+            registry.admit_client(&id, &token, now_ms)
+        })
+    });
     let secret = admitted
         .await
         .unwrap_or(Err(TunnelFault::NoTunnel))

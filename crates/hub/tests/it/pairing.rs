@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::peer::{ADMIN, Control, NODE, OPERATOR, start};
+use crate::peer::{ADMIN, Control, NODE, OPERATOR, USER, start};
 use spiderweb_protocol::Secret;
 
 #[tokio::test]
@@ -67,6 +67,58 @@ async fn an_invite_for_many_pairs_many_and_may_fix_the_name() {
         admin.refused("node_join", json!({"invite_token": token})).await,
         "invite_redeemed"
     );
+}
+
+#[tokio::test]
+async fn invites_are_listed_without_their_tokens_and_a_revoked_one_pairs_nobody() {
+    let (hub, clock) = start(|config| config.tokens.operator = Some(Secret::new(OPERATOR))).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let make =
+        json!({"max_uses": 2, "node_name": "fleet", "expires_in_ms": 1000, "operator_token": OPERATOR});
+    let token = admin.invite(make.clone()).await;
+    admin.invite(make).await;
+    admin
+        .ok("node_join", json!({"invite_token": token, "node_name": "a"}))
+        .await;
+    let list = json!({"operator_token": OPERATOR});
+    let listed = admin.ok("node_invite_list", list.clone()).await;
+    let first = &listed["invites"][0];
+    assert_eq!(
+        (
+            &first["invite_id"],
+            &first["node_name"],
+            &first["uses"],
+            &first["open"]
+        ),
+        (&json!("invite-1"), &json!("fleet"), &json!(1), &json!(true))
+    );
+    assert_eq!(listed["invites"][1]["invite_id"], "invite-2");
+    assert!(!listed.to_string().contains("inv-"), "{listed}");
+
+    let revoke = json!({"invite_id": "invite-1", "operator_token": OPERATOR});
+    assert_eq!(
+        admin.ok("node_invite_revoke", revoke.clone()).await,
+        json!({"revoked": true, "invite_id": "invite-1"})
+    );
+    assert_eq!(
+        admin.refused("node_invite_revoke", revoke).await,
+        "invite_not_found"
+    );
+    let mut node = Control::dial(&hub, None).await;
+    assert_eq!(
+        node.refused("node_join", json!({"invite_token": token})).await,
+        "invite_not_found"
+    );
+    clock.advance(1000);
+    let listed = admin.ok("node_invite_list", list).await;
+    assert_eq!(listed["invites"][0]["open"], false);
+
+    assert_eq!(
+        admin.refused("node_invite_list", json!({})).await,
+        "missing_field"
+    );
+    let mut user = Control::dial(&hub, Some(USER)).await;
+    assert_eq!(user.refused("node_invite_list", json!({})).await, "forbidden");
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use spiderweb_hub::Hub;
 use spiderweb_transport::{DialOptions, Frame, Masking, Message, WsUrl, upgrade_over};
 
 use crate::peer::{
-    ADMIN, Control, Peer, answer, client, client_hello, request, start, tunnel, tunnel_hello, until,
+    ADMIN, Control, NODE, Peer, USER, answer, client, client_hello, request, start, tunnel, tunnel_hello,
+    until,
 };
 
 struct Stage {
@@ -35,6 +36,31 @@ async fn stage(grace: Duration) -> Stage {
 impl Stage {
     async fn client(&mut self, subscribes: bool) -> Peer {
         client(&self.hub, &mut self.node, &self.id, &self.secret, subscribes).await
+    }
+}
+
+#[tokio::test]
+async fn an_admin_is_routed_to_every_node_and_the_node_never_hears_the_admin_token() {
+    let mut stage = stage(Duration::ZERO).await;
+    let mut peer = Peer::dial(&stage.hub, &format!("/v2/fs/node/{}", stage.id), None).await;
+    peer.send(&client_hello(ADMIN, false)).await;
+    let hello = stage.node.next().await;
+    assert_eq!(hello["payload"]["auth_token"], stage.secret);
+    stage
+        .node
+        .send(&answer(&hello, &json!({"protocol": "unified-v2-fs", "proto": 2})))
+        .await;
+    assert_eq!(peer.next().await["type"], "acheron.r_fs_hello");
+
+    // Other bearer tokens are no file tickets, and nobody is routed to a node that is not there.
+    for (node, token, errno) in [
+        (stage.id.as_str(), NODE, 13),
+        (&stage.id, USER, 13),
+        ("node-77", ADMIN, 2),
+    ] {
+        let mut peer = Peer::dial(&stage.hub, &format!("/v2/fs/node/{node}"), None).await;
+        peer.send(&client_hello(token, false)).await;
+        assert_eq!(peer.next().await["error"]["errno"], errno, "{node} {token}");
     }
 }
 

@@ -76,6 +76,10 @@ operations! {
     Ping = "ping";
     /// Makes an invite.
     NodeInviteCreate = "node_invite_create", Node;
+    /// Lists invites, without their tokens (ours).
+    NodeInviteList = "node_invite_list", Node;
+    /// Makes an invite worthless (ours).
+    NodeInviteRevoke = "node_invite_revoke", Node;
     /// Pairs a node that has an invite.
     NodeJoin = "node_join";
     /// Asks to be paired.

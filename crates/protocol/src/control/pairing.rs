@@ -275,6 +275,105 @@ impl Invite {
     }
 }
 
+/// An invite as it is listed: everything but its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteInfo {
+    /// Names it.
+    pub invite_id: String,
+    /// The only name a node can pair under with it.
+    pub node_name: Option<String>,
+    /// How many nodes it pairs.
+    pub max_uses: u64,
+    /// How many it has paired.
+    pub uses: u64,
+    /// When it was made.
+    pub created_at_ms: u64,
+    /// When it ends.
+    pub expires_at_ms: u64,
+    /// It can still be used.
+    pub is_open: bool,
+}
+
+impl InviteInfo {
+    /// The JSON object.
+    pub fn encode(&self) -> String {
+        let out = ObjectWriter::new().text("invite_id", &self.invite_id);
+        match &self.node_name {
+            Some(name) => out.text("node_name", name),
+            None => out,
+        }
+        .json("max_uses", self.max_uses)
+        .json("uses", self.uses)
+        .json("created_at_ms", self.created_at_ms)
+        .json("expires_at_ms", self.expires_at_ms)
+        .json("open", self.is_open)
+        .finish()
+    }
+
+    /// Reads the object.
+    pub fn decode(fields: Fields<'_>) -> Result<Self, FieldFault> {
+        let number = |name| fields.unsigned(name).map(Option::unwrap_or_default);
+        Ok(Self {
+            invite_id: fields.required("invite_id")?.to_owned(),
+            node_name: fields.text("node_name").map(str::to_owned),
+            max_uses: number("max_uses")?,
+            uses: number("uses")?,
+            created_at_ms: number("created_at_ms")?,
+            expires_at_ms: number("expires_at_ms")?,
+            is_open: fields.flag("open")?.unwrap_or_default(),
+        })
+    }
+}
+
+/// The answer to a list of invites.
+pub fn invites_payload<'i>(invites: impl IntoIterator<Item = &'i InviteInfo>) -> String {
+    let invites = invites.into_iter().map(InviteInfo::encode);
+    ObjectWriter::new().array("invites", invites).finish()
+}
+
+/// Reads that answer.
+pub fn read_invites(fields: Fields<'_>) -> Result<Vec<InviteInfo>, FieldFault> {
+    let invites = fields.array("invites")?.ok_or(FieldFault::Missing)?;
+    invites
+        .iter()
+        .map(|value| InviteInfo::decode(Fields::of(Some(value))?))
+        .collect()
+}
+
+/// Makes an invite worthless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeInvite {
+    /// Which one.
+    pub invite_id: String,
+}
+
+impl RevokeInvite {
+    /// Reads the payload.
+    pub fn decode(fields: Fields<'_>) -> Result<Self, FieldFault> {
+        Ok(Self {
+            invite_id: fields.required("invite_id")?.to_owned(),
+        })
+    }
+
+    /// The payload.
+    pub fn encode(&self, operator_token: Option<&Secret>) -> String {
+        let payload = ObjectWriter::new().text("invite_id", &self.invite_id);
+        match operator_token {
+            Some(token) => payload.text("operator_token", token.expose()),
+            None => payload,
+        }
+        .finish()
+    }
+}
+
+/// The answer to that.
+pub fn invite_revoked(invite_id: &str) -> String {
+    ObjectWriter::new()
+        .json("revoked", true)
+        .text("invite_id", invite_id)
+        .finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +413,27 @@ mod tests {
             r#"{"node_id":"node-2","node_secret":"secret-02f6","fs_url":"ws://127.0.0.1:20311/v2/fs/node/node-2","lease_ttl_ms":900000}"#,
             |fields| Ok(RefreshLease::decode(fields)?.encode()),
         );
+    }
+
+    #[test]
+    fn listed_invites_round_trip() {
+        let mut invites = vec![InviteInfo {
+            invite_id: "invite-1".to_owned(),
+            node_name: None,
+            max_uses: 2,
+            uses: 1,
+            created_at_ms: 3,
+            expires_at_ms: 4,
+            is_open: true,
+        }];
+        invites.push(InviteInfo {
+            node_name: Some("edge".to_owned()),
+            is_open: false,
+            ..invites[0].clone()
+        });
+        let text = invites_payload(&invites);
+        let value = Value::parse(text.as_bytes()).unwrap();
+        assert_eq!(read_invites(Fields::of(Some(&value)).unwrap()).unwrap(), invites);
     }
 
     #[test]

@@ -417,6 +417,42 @@ pub fn projects_payload<'p>(projects: impl IntoIterator<Item = ProjectInfo<'p>>,
     ObjectWriter::new().array(list, projects).finish()
 }
 
+/// A project in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectSummary {
+    /// Names it.
+    pub project_id: ProjectId,
+    /// What people call it.
+    pub name: String,
+    /// Its status.
+    pub status: String,
+    /// How many mounts it has.
+    pub mount_count: u64,
+}
+
+impl ProjectSummary {
+    fn decode(fields: Fields<'_>) -> Result<Self, FieldFault> {
+        Ok(Self {
+            project_id: project_id(fields)?.ok_or(FieldFault::Missing)?,
+            name: fields.text("name").unwrap_or_default().to_owned(),
+            status: fields.text("status").unwrap_or_default().to_owned(),
+            mount_count: fields.unsigned("mount_count")?.unwrap_or_default(),
+        })
+    }
+}
+
+/// Reads the answer to `project_list`, in either generation's words.
+pub fn read_projects(fields: Fields<'_>) -> Result<Vec<ProjectSummary>, FieldFault> {
+    let projects = match fields.array("projects")? {
+        Some(projects) => projects,
+        None => fields.array("workspaces")?.ok_or(FieldFault::Missing)?,
+    };
+    projects
+        .iter()
+        .map(|value| ProjectSummary::decode(Fields::of(Some(value))?))
+        .collect()
+}
+
 /// The answer to `project_delete`.
 pub fn project_deleted(project_id: &ProjectId, dialect: Dialect) -> String {
     ObjectWriter::new()

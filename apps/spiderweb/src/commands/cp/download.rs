@@ -9,26 +9,24 @@ use spiderweb_protocol::fs::{Attr, FileKind};
 use super::Copier;
 use crate::failure::{Doing as _, Failure};
 use crate::progress;
+use crate::remote::Remote;
 
 impl Copier {
     pub(super) async fn download(&mut self, source: &RemotePath, target: &Path) -> Result<(), Failure> {
-        let found = self
-            .remote
-            .view
-            .resolve(&self.remote.client, source)
-            .await
-            .doing("copy", source)?;
+        let remote = self.reach.to(source).await?;
+        let found = remote.view.resolve(&remote.client, source).await;
+        let found = found.doing("copy", source)?;
         if !found.is_directory() {
             if self.files.is_empty() {
                 progress::expect(&self.bar, found.attr.sz);
             }
             return self
-                .download_file(found.id, source.clone(), target.to_owned())
+                .download_file(&remote, found.id, source.clone(), target.to_owned())
                 .await;
         }
         self.needs_recursion(source)?;
         self.local_directory(target).await?;
-        let mut walk = Walk::of(&self.remote.client, source.clone(), found.id);
+        let mut walk = Walk::of(&remote.client, source.clone(), found.id);
         while let Some(step) = walk.next().await {
             let copied = match step {
                 Ok(step) => {
@@ -36,7 +34,7 @@ impl Copier {
                     let local = names
                         .iter()
                         .fold(target.to_owned(), |path, name| path.join(name.as_str()));
-                    self.download_entry(step.path, &step.attr, local).await
+                    self.download_entry(&remote, step.path, &step.attr, local).await
                 }
                 Err(error) => Err(error).doing("copy", source),
             };
@@ -47,13 +45,19 @@ impl Copier {
         Ok(())
     }
 
-    async fn download_entry(&mut self, path: RemotePath, attr: &Attr, local: PathBuf) -> Result<(), Failure> {
+    async fn download_entry(
+        &mut self,
+        remote: &Remote,
+        path: RemotePath,
+        attr: &Attr,
+        local: PathBuf,
+    ) -> Result<(), Failure> {
         if attr.kind() == FileKind::Directory {
             return self.local_directory(&local).await;
         }
         regular(attr).doing("copy", &path)?;
         match InodeId::new(attr.id) {
-            Some(id) => self.download_file(id, path, local).await,
+            Some(id) => self.download_file(remote, id, path, local).await,
             None => Ok(()),
         }
     }
@@ -72,9 +76,15 @@ impl Copier {
         Ok(())
     }
 
-    async fn download_file(&mut self, id: InodeId, path: RemotePath, target: PathBuf) -> Result<(), Failure> {
+    async fn download_file(
+        &mut self,
+        remote: &Remote,
+        id: InodeId,
+        path: RemotePath,
+        target: PathBuf,
+    ) -> Result<(), Failure> {
         self.room().await;
-        let (client, window) = (self.remote.client.clone(), self.window);
+        let (client, window) = (remote.client.clone(), self.window);
         let (stop, bar) = (self.stop.clone(), self.bar.clone());
         self.files.spawn(async move {
             // A dropped download removes its partial file.

@@ -1,53 +1,86 @@
-//! From the node to another place on it, through this machine.
+//! From a node to another place on it, or to another node, through this machine.
 
 use std::collections::HashMap;
 
-use spiderweb_client::{RemotePath, Upload, Walk, copy_remote};
+use spiderweb_client::{Place, RemotePath, Upload, Walk, copy_remote};
 use spiderweb_protocol::fs::{Attr, FileKind};
 use spiderweb_protocol::{EntryName, InodeId};
 
 use super::Copier;
 use super::download::regular;
 use crate::failure::{Doing as _, Failure};
+use crate::remote::Remote;
+
+/// The nodes a copy goes between.
+struct Ends {
+    from: Remote,
+    to: Remote,
+}
+
+impl Ends {
+    /// Whether both paths name one file, however the node is named in them.
+    fn is_same(&self, source: &RemotePath, target: &RemotePath) -> bool {
+        self.is_within(source, target) && self.is_within(target, source)
+    }
+
+    /// Whether the first path is the second or lies below it, on one node.
+    fn is_within(&self, path: &RemotePath, above: &RemotePath) -> bool {
+        let place = |path: &RemotePath| {
+            let remote = [&self.from, &self.to];
+            remote
+                .into_iter()
+                .find_map(|remote| match remote.view.place(path) {
+                    Ok(Place::Inside { export, names }) => Some((export.name.clone(), names.to_vec())),
+                    _ => None,
+                })
+        };
+        match (place(path), place(above)) {
+            (Some((export, names)), Some((other, beginning))) => {
+                self.from.is_same_node(&self.to) && export == other && names.starts_with(&beginning)
+            }
+            _ => false,
+        }
+    }
+}
 
 impl Copier {
     pub(super) async fn relay(&mut self, source: &RemotePath, target: &RemotePath) -> Result<(), Failure> {
-        let found = self
-            .remote
-            .view
-            .resolve(&self.remote.client, source)
-            .await
-            .doing("copy", source)?;
-        let parent = self.remote.view.parent(&self.remote.client, target).await;
+        let ends = Ends {
+            from: self.reach.to(source).await?,
+            to: self.reach.to(target).await?,
+        };
+        let found = ends.from.view.resolve(&ends.from.client, source).await;
+        let found = found.doing("copy", source)?;
+        let parent = ends.to.view.parent(&ends.to.client, target).await;
         let (parent, name) = parent.doing("copy to", target)?;
         let (parent, name) = (parent.id, name.clone());
         if !found.is_directory() {
-            if source == target {
+            if ends.is_same(source, target) {
                 return Err(Failure::message(format!(
                     "{source} and {target} are the same file"
                 )));
             }
             return self
-                .relay_file(found.id, &found.attr, parent, name, target.clone())
+                .relay_file(&ends, found.id, &found.attr, parent, name, target.clone())
                 .await;
         }
         self.needs_recursion(source)?;
-        if target.is_within(source) {
+        if ends.is_within(target, source) {
             return Err(Failure::message(format!(
                 "cannot copy {source} into itself, {target}"
             )));
         }
         let root = self
-            .remote_directory(parent, &name)
+            .remote_directory(&ends.to, parent, &name)
             .await
             .doing("make the directory", target)?;
         // Directories are reported before what is in them, so a parent is always known.
         let mut made = HashMap::from([(source.clone(), root)]);
-        let mut walk = Walk::of(&self.remote.client, source.clone(), found.id);
+        let mut walk = Walk::of(&ends.from.client, source.clone(), found.id);
         while let Some(step) = walk.next().await {
             let copied = match step {
                 Ok(step) => {
-                    self.relay_entry(&step.path, &step.attr, (source, target), &mut made)
+                    self.relay_entry(&ends, &step.path, &step.attr, (source, target), &mut made)
                         .await
                 }
                 Err(error) => Err(error).doing("copy", source),
@@ -61,6 +94,7 @@ impl Copier {
 
     async fn relay_entry(
         &mut self,
+        ends: &Ends,
         path: &RemotePath,
         attr: &Attr,
         (source, target): (&RemotePath, &RemotePath),
@@ -77,20 +111,24 @@ impl Copier {
         let target: RemotePath = target.names().iter().chain(names).cloned().collect();
         if attr.kind() == FileKind::Directory {
             let id = self
-                .remote_directory(parent, name)
+                .remote_directory(&ends.to, parent, name)
                 .await
                 .doing("make the directory", &target)?;
             made.insert(path.clone(), id);
             return Ok(());
         }
         match InodeId::new(attr.id) {
-            Some(id) => self.relay_file(id, attr, parent, name.clone(), target).await,
+            Some(id) => {
+                self.relay_file(ends, id, attr, parent, name.clone(), target)
+                    .await
+            }
             None => Ok(()),
         }
     }
 
     async fn relay_file(
         &mut self,
+        ends: &Ends,
         id: InodeId,
         attr: &Attr,
         parent: InodeId,
@@ -99,18 +137,19 @@ impl Copier {
     ) -> Result<(), Failure> {
         regular(attr).doing("copy to", &target)?;
         self.room().await;
-        let (client, window, mode) = (self.remote.client.clone(), self.window, attr.m & 0o777);
+        let (from, to) = (ends.from.client.clone(), ends.to.client.clone());
+        let (window, mode) = (self.window, attr.m & 0o777);
         let (stop, bar) = (self.stop.clone(), self.bar.clone());
         self.files.spawn(async move {
             let upload = Upload {
-                client: &client,
+                client: &to,
                 parent,
                 name: &name,
                 mode,
                 window,
                 stop: &stop,
             };
-            let copied = copy_remote(&client, id, &upload, |bytes| bar.inc(bytes)).await;
+            let copied = copy_remote(&from, id, &upload, |bytes| bar.inc(bytes)).await;
             copied.doing("copy to", &target)
         });
         Ok(())

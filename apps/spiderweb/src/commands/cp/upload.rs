@@ -9,6 +9,7 @@ use super::{Copier, entry_name};
 use crate::commands::put::permissions;
 use crate::failure::{Doing as _, Failure};
 use crate::progress;
+use crate::remote::Remote;
 
 /// A local directory whose contents go into a directory of the node.
 struct Pair {
@@ -19,55 +20,56 @@ struct Pair {
 
 impl Copier {
     pub(super) async fn upload(&mut self, source: &Path, target: &RemotePath) -> Result<(), Failure> {
+        let remote = self.reach.to(target).await?;
         let metadata = tokio::fs::metadata(source).await;
         let metadata = metadata.map_err(|error| Failure::local(cannot_read(source), error))?;
         if metadata.is_file() && self.files.is_empty() {
             progress::expect(&self.bar, metadata.len());
         }
         if !metadata.is_dir() {
-            let parent = self.remote.view.parent(&self.remote.client, target).await;
+            let parent = remote.view.parent(&remote.client, target).await;
             let (parent, name) = parent.doing("copy to", target)?;
             let (parent, name) = (parent.id, name.clone());
             return self
-                .upload_file(source.to_owned(), parent, name, target.clone())
+                .upload_file(&remote, source.to_owned(), parent, name, target.clone())
                 .await;
         }
         self.needs_recursion(&source.display())?;
-        let remote = match self
-            .remote
-            .view
-            .find(&self.remote.client, target)
-            .await
-            .doing("copy to", target)?
-        {
+        let found = remote.view.find(&remote.client, target).await;
+        let directory = match found.doing("copy to", target)? {
             Some(found) if found.is_directory() => found.id,
             _ => {
-                let parent = self.remote.view.parent(&self.remote.client, target).await;
+                let parent = remote.view.parent(&remote.client, target).await;
                 let (parent, name) = parent.doing("copy to", target)?;
                 let (parent, name) = (parent.id, name.clone());
-                self.remote_directory(parent, &name)
+                self.remote_directory(&remote, parent, &name)
                     .await
                     .doing("make the directory", target)?
             }
         };
         let mut waiting = vec![Pair {
             local: source.to_owned(),
-            remote,
+            remote: directory,
             path: target.clone(),
         }];
         while let Some(pair) = waiting.pop() {
-            if let Err(failure) = self.upload_directory(&pair, &mut waiting).await {
+            if let Err(failure) = self.upload_directory(&remote, &pair, &mut waiting).await {
                 self.report(&failure);
             }
         }
         Ok(())
     }
 
-    async fn upload_directory(&mut self, pair: &Pair, waiting: &mut Vec<Pair>) -> Result<(), Failure> {
+    async fn upload_directory(
+        &mut self,
+        remote: &Remote,
+        pair: &Pair,
+        waiting: &mut Vec<Pair>,
+    ) -> Result<(), Failure> {
         let cannot = |error| Failure::local(cannot_read(&pair.local), error);
         let mut entries = tokio::fs::read_dir(&pair.local).await.map_err(cannot)?;
         while let Some(entry) = entries.next_entry().await.map_err(cannot)? {
-            if let Err(failure) = self.upload_entry(pair, &entry, waiting).await {
+            if let Err(failure) = self.upload_entry(remote, pair, &entry, waiting).await {
                 self.report(&failure);
             }
         }
@@ -76,6 +78,7 @@ impl Copier {
 
     async fn upload_entry(
         &mut self,
+        node: &Remote,
         pair: &Pair,
         entry: &tokio::fs::DirEntry,
         waiting: &mut Vec<Pair>,
@@ -86,16 +89,16 @@ impl Copier {
         let kind = entry.file_type().await;
         let kind = kind.map_err(|error| Failure::local(cannot_read(&local), error))?;
         if kind.is_dir() {
-            let remote = self.remote_directory(pair.remote, &name).await;
+            let remote = self.remote_directory(node, pair.remote, &name).await;
             let remote = remote.doing("make the directory", &path)?;
             waiting.push(Pair { local, remote, path });
             return Ok(());
         }
         if kind.is_symlink() {
-            return self.upload_link(&local, pair.remote, &name, &path).await;
+            return self.upload_link(node, &local, pair.remote, &name, &path).await;
         }
         if kind.is_file() {
-            return self.upload_file(local, pair.remote, name, path).await;
+            return self.upload_file(node, local, pair.remote, name, path).await;
         }
         Err(Failure::message(format!(
             "{} is no file, directory or link and was left out",
@@ -105,13 +108,14 @@ impl Copier {
 
     async fn upload_file(
         &mut self,
+        remote: &Remote,
         source: PathBuf,
         parent: InodeId,
         name: EntryName,
         path: RemotePath,
     ) -> Result<(), Failure> {
         self.room().await;
-        let (client, window) = (self.remote.client.clone(), self.window);
+        let (client, window) = (remote.client.clone(), self.window);
         let (stop, bar) = (self.stop.clone(), self.bar.clone());
         self.files.spawn(async move {
             let cannot = |error| Failure::local(cannot_read(&source), error);
@@ -135,6 +139,7 @@ impl Copier {
 
     async fn upload_link(
         &mut self,
+        remote: &Remote,
         source: &Path,
         parent: InodeId,
         name: &EntryName,
@@ -148,7 +153,7 @@ impl Copier {
                 source.display()
             )));
         };
-        link(&self.remote.client, parent, name, target)
+        link(&remote.client, parent, name, target)
             .await
             .doing("make the link", path)?;
         self.counts.files += 1;
