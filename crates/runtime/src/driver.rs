@@ -89,6 +89,9 @@ pub enum Fault {
     /// No executable format.
     #[error("InvalidExe")]
     InvalidExecutable,
+    /// Somebody has the program open for writing, and kept it so for longer than a copy takes to end.
+    #[error("FileBusy")]
+    FileBusy,
     /// The library lacks the symbol.
     #[error("MissingInvokeSymbol")]
     MissingSymbol,
@@ -140,6 +143,7 @@ impl From<io::Error> for Fault {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound,
             io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => Self::AccessDenied,
             io::ErrorKind::OutOfMemory => Self::OutOfMemory,
+            io::ErrorKind::ExecutableFileBusy => Self::FileBusy,
             _ => Self::Io(error),
         }
     }

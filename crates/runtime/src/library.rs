@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::driver::{BoxFuture, Driver, Fault, Invoke, Outcome};
 use crate::helper::{CHECK, HelperCommand, INVOKE, INVOKE_SYMBOL, LIBRARY_PATH, SERVE};
 use crate::library::warm::Pool;
-use crate::process::{Group, InvokeId, Launch, LeaderEnd, ProcessDriver};
+use crate::process::{Group, InvokeId, Launch, LeaderEnd, Patience, ProcessDriver};
 use crate::spec::{LibrarySpec, Surroundings};
 use crate::stamp::Stamp;
 
@@ -103,7 +103,13 @@ pub fn verify(helper: &HelperCommand, library: &Path, symbol: &str) -> Result<()
     let stamp = stamp_of(&library)?;
     let mut launch = launch(helper, INVOKE, &library, symbol, Surroundings::default());
     launch.args.push(CHECK.into());
-    let mut child = launch.spawn(&InvokeId::new(), Stdio::null())?;
+    let mut patience = Patience::default();
+    let mut child = loop {
+        match (launch.spawn(&InvokeId::new(), Stdio::null()), patience.pause()) {
+            (Err(Fault::FileBusy), Some(pause)) => thread::sleep(pause),
+            (started, _) => break started?,
+        }
+    };
     let group = Group::of(&child);
     let patience = Instant::now() + VERIFY_PATIENCE;
     let end = loop {

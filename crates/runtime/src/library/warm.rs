@@ -109,7 +109,7 @@ impl Pool {
         cancel: &CancellationToken,
     ) -> Result<Helper, Ended> {
         let launch = Arc::clone(&self.launch);
-        let start = move || Helper::start(&launch, stamp);
+        let start = move || Helper::start(&launch, stamp.clone());
         let helper = start_within(start, deadline, cancel).await?;
         helper.greeted(deadline, cancel).await
     }
