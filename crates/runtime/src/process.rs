@@ -150,6 +150,23 @@ async fn start_once<T: Send + 'static>(
     }
 }
 
+/// Looks at what may be on a slow disk, on a thread that may wait for it. What is found too late is dropped there.
+pub(crate) async fn look_within<T: Send + 'static>(
+    look: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    deadline: Instant,
+    cancel: &CancellationToken,
+) -> Result<T, Ended> {
+    let mut looking = tokio::task::spawn_blocking(look);
+    let ended = tokio::select! {
+        biased;
+        found = &mut looking => return found.map_err(lost_thread)?.map_err(Ended::Failed),
+        () = cancel.cancelled() => Ended::Cancelled,
+        () = sleep_until(deadline) => Ended::TimedOut,
+    };
+    looking.abort();
+    Err(ended)
+}
+
 fn lost_thread(error: tokio::task::JoinError) -> Ended {
     Ended::Failed(Fault::Io(io::Error::other(error)))
 }
