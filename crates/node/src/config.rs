@@ -104,7 +104,7 @@ impl Limits {
     /// Blocking threads a runtime needs so that no session ever waits for another's disk: one for each
     /// connection, the extra ones, some for drivers, and a few for the node itself. They are started on demand.
     pub fn blocking_threads(&self) -> usize {
-        /// Modules that run at a time; further ones wait.
+        /// Modules that run at a time, of which the runtime lets no more than 224, and starts of programs.
         const DRIVERS: usize = 256;
         self.connections + self.extra_runners + DRIVERS + 16
     }

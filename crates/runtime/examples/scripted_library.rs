@@ -74,6 +74,15 @@ pub unsafe extern "C" fn spiderweb_driver_v1_invoke_json(
             unsafe { write(pid.as_bytes(), out, out_len) };
             return 0;
         }
+        // Its child shows that the call has begun.
+        action if action.starts_with("hang ") => {
+            let _child = Command::new("sleep")
+                .arg(action.trim_start_matches("hang "))
+                .spawn();
+            loop {
+                thread::sleep(time::Duration::from_secs(1));
+            }
+        }
         action if action.starts_with("spawn ") => {
             let time = action.trim_start_matches("spawn ");
             let started = Command::new("sleep").arg(time).spawn();

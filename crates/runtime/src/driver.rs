@@ -89,6 +89,9 @@ pub enum Fault {
     /// No executable format.
     #[error("InvalidExe")]
     InvalidExecutable,
+    /// Somebody has the program open for writing, and kept it so for longer than a copy takes to end.
+    #[error("FileBusy")]
+    FileBusy,
     /// The library lacks the symbol.
     #[error("MissingInvokeSymbol")]
     MissingSymbol,
@@ -140,6 +143,7 @@ impl From<io::Error> for Fault {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound,
             io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => Self::AccessDenied,
             io::ErrorKind::OutOfMemory => Self::OutOfMemory,
+            io::ErrorKind::ExecutableFileBusy => Self::FileBusy,
             _ => Self::Io(error),
         }
     }
@@ -147,10 +151,41 @@ impl From<io::Error> for Fault {
 
 /// The original's names are single words, which clients may look for.
 fn io_name(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => "BrokenPipe",
-        io::ErrorKind::WouldBlock => "SystemResources",
-        io::ErrorKind::ArgumentListTooLong => "ArgListTooLong",
+    use rustix::io::Errno;
+
+    match (error.kind(), Errno::from_io_error(error)) {
+        (io::ErrorKind::BrokenPipe, _) => "BrokenPipe",
+        (io::ErrorKind::WouldBlock, _) => "SystemResources",
+        (io::ErrorKind::ArgumentListTooLong, _) => "ArgListTooLong",
+        (_, Some(Errno::MFILE)) => "ProcessFdQuotaExceeded",
+        (_, Some(Errno::NFILE)) => "SystemFdQuotaExceeded",
         _ => "Unexpected",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_has_the_originals_name() {
+        for (errno, expected) in [
+            (Errno::NOENT, "FileNotFound"),
+            (Errno::NOTDIR, "FileNotFound"),
+            (Errno::ACCESS, "AccessDenied"),
+            (Errno::NOMEM, "OutOfMemory"),
+            (Errno::TXTBSY, "FileBusy"),
+            (Errno::AGAIN, "SystemResources"),
+            (Errno::TOOBIG, "ArgListTooLong"),
+            (Errno::MFILE, "ProcessFdQuotaExceeded"),
+            (Errno::NFILE, "SystemFdQuotaExceeded"),
+            (Errno::IO, "Unexpected"),
+        ] {
+            let fault = Fault::from(io::Error::from(errno));
+            assert_eq!(fault.to_string(), expected, "{errno:?}");
+            assert_eq!(fault.errno(), spiderweb_protocol::Errno::EIO);
+        }
     }
 }

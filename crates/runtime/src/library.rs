@@ -19,10 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::driver::{BoxFuture, Driver, Fault, Invoke, Outcome};
 use crate::helper::{CHECK, HelperCommand, INVOKE, INVOKE_SYMBOL, LIBRARY_PATH, SERVE};
 use crate::library::warm::Pool;
-use crate::process::{Group, InvokeId, Launch, LeaderEnd, ProcessDriver};
+use crate::process::{Group, InvokeId, Launch, LeaderEnd, Patience, ProcessDriver, look_within};
 use crate::spec::{LibrarySpec, Surroundings};
 use crate::stamp::Stamp;
 
@@ -68,48 +70,82 @@ impl LibraryDriver {
     }
 }
 
-impl Driver for LibraryDriver {
-    fn run(self: Arc<Self>, invoke: Invoke) -> BoxFuture<Outcome> {
-        Box::pin(async move {
-            match &self.mode {
-                Mode::Warm(pool) => Arc::clone(pool).run(invoke).await,
-                Mode::Fresh(process) => {
-                    // A helper can only say in words that it has no library.
-                    let check = Arc::clone(&self);
-                    match tokio::task::spawn_blocking(move || check.check()).await {
-                        Ok(Ok(())) => Arc::clone(process).run(invoke).await,
-                        Ok(Err(fault)) => Outcome::failed(fault),
-                        Err(lost) => Outcome::failed(Fault::Io(io::Error::other(lost))),
-                    }
-                }
-            }
-        })
+impl LibraryDriver {
+    async fn run_fresh(self: &Arc<Self>, process: &Arc<ProcessDriver>, mut invoke: Invoke) -> Outcome {
+        let deadline = tokio::time::Instant::now() + invoke.timeout;
+        let check = Arc::clone(self);
+        let stop = CancellationToken::new();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        // A helper can only say in words that it has no library.
+        let look = move || check.check_while(&|| !stop.is_cancelled());
+        if let Err(ended) = look_within(look, deadline, &invoke.cancel).await {
+            return Outcome {
+                ended,
+                stdout: Vec::new(),
+                stderr: Vec::new(),
+            };
+        }
+        invoke.timeout = deadline.saturating_duration_since(tokio::time::Instant::now());
+        Arc::clone(process).run(invoke).await
     }
 
-    fn check(&self) -> Result<(), Fault> {
+    /// Looks at the library if it is not known to be good, while somebody wants to know. Blocks.
+    fn check_while(&self, is_wanted: &dyn Fn() -> bool) -> Result<(), Fault> {
         let stamp = stamp_of(&self.library)?;
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if stamp.is_none() || *verified != stamp {
-            verify(&self.helper, &self.library, &self.symbol)?;
+            verify_while(&self.helper, &self.library, &self.symbol, is_wanted)?;
             *verified = stamp;
         }
         Ok(())
     }
 }
 
+impl Driver for LibraryDriver {
+    fn run(self: Arc<Self>, invoke: Invoke) -> BoxFuture<Outcome> {
+        Box::pin(async move {
+            match &self.mode {
+                Mode::Warm(pool) => Arc::clone(pool).run(invoke).await,
+                Mode::Fresh(process) => self.run_fresh(process, invoke).await,
+            }
+        })
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        self.check_while(&|| true)
+    }
+}
+
 /// Whether a library can be loaded and has the symbol, as a helper finds it. Blocks for up to ten seconds.
 pub fn verify(helper: &HelperCommand, library: &Path, symbol: &str) -> Result<(), Fault> {
+    verify_while(helper, library, symbol, &|| true)
+}
+
+fn verify_while(
+    helper: &HelperCommand,
+    library: &Path,
+    symbol: &str,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<(), Fault> {
     let library = locate(library)?;
     let stamp = stamp_of(&library)?;
     let mut launch = launch(helper, INVOKE, &library, symbol, Surroundings::default());
     launch.args.push(CHECK.into());
-    let mut child = launch.spawn(&InvokeId::new(), Stdio::null())?;
+    let mut patience = Patience::default();
+    let mut child = loop {
+        match (launch.spawn(&InvokeId::new(), Stdio::null()), patience.pause()) {
+            (Err(Fault::FileBusy), Some(pause)) => thread::sleep(pause),
+            (started, _) => break started?,
+        }
+    };
     let group = Group::of(&child);
     let patience = Instant::now() + VERIFY_PATIENCE;
     let end = loop {
         match group.leader_end() {
             Some(end) => break end,
-            None if Instant::now() > patience => return Err(Fault::Io(io::ErrorKind::TimedOut.into())),
+            None if Instant::now() > patience || !is_wanted() => {
+                return Err(Fault::Io(io::ErrorKind::TimedOut.into()));
+            }
             None => thread::sleep(VERIFY_PAUSE),
         }
     };

@@ -236,9 +236,11 @@ impl Machine {
         }
     }
 
-    /// Milliseconds until the pause after a failure is over.
+    /// Milliseconds until the pause after a failure is over. No more than a pause takes, even if the clock was set
+    /// back since, or is not set yet on a machine that just started.
     pub fn cooldown_rest(&self, now_ms: u64) -> u64 {
-        self.cooldown_until_ms.saturating_sub(now_ms)
+        let rest = self.cooldown_until_ms.saturating_sub(now_ms);
+        rest.min(self.policy.cooldown_ms)
     }
 
     /// How the service is.
@@ -410,6 +412,17 @@ mod tests {
         assert_eq!(run(&mut demo, 9000, Verdict::Success), Ending::Ok);
         assert_eq!((demo.health(9005), demo.cooldown_until_ms), (Health::Online, 0));
         assert_eq!((demo.stats.failures_total, demo.stats.timeouts_total), (2, 1));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_prolong_a_pause() {
+        let mut demo = machine(Policy {
+            cooldown_ms: 1500,
+            ..Policy::default()
+        });
+        run(&mut demo, 1_000_000, Verdict::Failure);
+        assert_eq!(demo.admit(50), Admission::CoolingDown { rest_ms: 1500 });
+        assert_eq!(demo.admit(1_000_105), Admission::CoolingDown { rest_ms: 1400 });
     }
 
     #[test]

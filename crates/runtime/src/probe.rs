@@ -152,6 +152,13 @@ impl Probe {
         self.due_at_ms
     }
 
+    /// Whether it is due now. A clock that was set back does not put it off.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        let longest = self.policy.check_interval.max(self.policy.max_backoff);
+        self.due_at_ms
+            .is_some_and(|due| due <= now_ms || due > after(now_ms, longest))
+    }
+
     /// What the catalog says.
     pub const fn status(&self) -> &ProbeStatus {
         &self.status
@@ -305,6 +312,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_back_does_not_put_a_probe_off() {
+        let mut probe = Probe::new(policy(200, 800, 0));
+        probe.note(1_000_000, Ok(()));
+        for (now, expected) in [
+            (1_000_299, false),
+            (1_000_300, true),
+            (999_500, false),
+            (999_499, true),
+            (5, true),
+        ] {
+            assert_eq!(probe.is_due(now), expected, "{now}");
+        }
+    }
+
+    #[test]
     fn a_long_reason_is_cut_between_characters() {
         let mut probe = Probe::new(ProbePolicy::default());
         probe.note(1, Ok(()));
@@ -347,6 +369,8 @@ mod tests {
                     prop_assert!(due >= now);
                     let longest = if status.running { policy.check_interval } else { policy.max_backoff };
                     prop_assert!(due <= after(now, longest));
+                    prop_assert!(probe.is_due(due));
+                    prop_assert!(due == now || due == u64::MAX || !probe.is_due(due - 1));
                 }
             }
         }

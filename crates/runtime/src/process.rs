@@ -10,6 +10,7 @@
 //! writes and closes can stall a run. The end is the same for all: whatever is left of the group is killed, also
 //! after a success, and nothing is said of the outcome before it is gone.
 
+mod busy;
 mod exit;
 mod group;
 mod input;
@@ -23,9 +24,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spiderweb_protocol::limits::MAX_DRIVER_OUTPUT;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use busy::Patience;
 pub(crate) use exit::ExitWatch;
 pub(crate) use group::{Group, LeaderEnd};
 pub(crate) use launch::{InvokeId, Launch};
@@ -90,8 +92,8 @@ async fn run(launch: Arc<Launch>, invoke: Invoke, limit: usize) -> Outcome {
     let deadline = Instant::now() + invoke.timeout;
     let id = InvokeId::new();
     let start = {
-        let id = id.clone();
-        move || Process::start(&launch, &id, invoke.payload, limit)
+        let (id, payload) = (id.clone(), invoke.payload);
+        move || Process::start(&launch, &id, payload.clone(), limit)
     };
     let mut process = match start_within(start, deadline, &invoke.cancel).await {
         Ok(process) => process,
@@ -102,13 +104,38 @@ async fn run(launch: Arc<Launch>, invoke: Invoke, limit: usize) -> Outcome {
 }
 
 /// Forks off the threads that serve everybody else. A run whose time is up before its turn to start comes is not
-/// started at all.
+/// started at all. A program that is busy is tried again for a while, but not beyond the end of the run.
 pub(crate) async fn start_within<T: Send + 'static>(
-    start: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    start: impl Fn() -> Result<T, Fault> + Send + Sync + 'static,
     deadline: Instant,
     cancel: &CancellationToken,
 ) -> Result<T, Ended> {
-    let mut starting = tokio::task::spawn_blocking(start);
+    let start = Arc::new(start);
+    let mut patience = Patience::default();
+    loop {
+        let started = start_once(Arc::clone(&start), deadline, cancel).await;
+        let Err(Ended::Failed(Fault::FileBusy)) = &started else {
+            return started;
+        };
+        let Some(pause) = patience.pause() else {
+            return started;
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Ended::Cancelled),
+            // Nothing ran, so nothing ran out of time.
+            () = sleep_until(deadline) => return started,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+async fn start_once<T: Send + 'static>(
+    start: Arc<impl Fn() -> Result<T, Fault> + Send + Sync + 'static>,
+    deadline: Instant,
+    cancel: &CancellationToken,
+) -> Result<T, Ended> {
+    let mut starting = tokio::task::spawn_blocking(move || start());
     let ended = tokio::select! {
         biased;
         started = &mut starting => return started.map_err(lost_thread)?.map_err(Ended::Failed),
@@ -121,6 +148,23 @@ pub(crate) async fn start_within<T: Send + 'static>(
         Ok(started) => started.map_err(Ended::Failed),
         Err(_) => Err(ended),
     }
+}
+
+/// Looks at what may be on a slow disk, on a thread that may wait for it. What is found too late is dropped there.
+pub(crate) async fn look_within<T: Send + 'static>(
+    look: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    deadline: Instant,
+    cancel: &CancellationToken,
+) -> Result<T, Ended> {
+    let mut looking = tokio::task::spawn_blocking(look);
+    let ended = tokio::select! {
+        biased;
+        found = &mut looking => return found.map_err(lost_thread)?.map_err(Ended::Failed),
+        () = cancel.cancelled() => Ended::Cancelled,
+        () = sleep_until(deadline) => Ended::TimedOut,
+    };
+    looking.abort();
+    Err(ended)
 }
 
 fn lost_thread(error: tokio::task::JoinError) -> Ended {
@@ -224,4 +268,70 @@ impl Process {
 /// Moves the payload in and the outputs out until both outputs are closed. Cancel safe.
 async fn transfer(input: &mut Input, outputs: &mut Outputs) -> Result<(), Stream> {
     tokio::try_join!(input.feed(), outputs.fill()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A program that somebody has open for writing.
+    fn busy_program(folder: &std::path::Path) -> (Launch, File) {
+        let program = folder.join("driver");
+        fs::write(&program, "#!/bin/sh\nexit 0\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let writer = File::options().append(true).open(&program).unwrap();
+        let launch = Launch {
+            program,
+            args: Vec::new(),
+            surroundings: crate::spec::Surroundings::default(),
+        };
+        (launch, writer)
+    }
+
+    fn start_of(launch: Launch) -> impl Fn() -> Result<Process, Fault> + Send + Sync + 'static {
+        move || Process::start(&launch, &InvokeId::new(), Bytes::new(), 100)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_is_being_written_is_waited_for() {
+        let begin = Instant::now();
+        let start = move || {
+            let is_written = begin.elapsed() >= Duration::from_millis(700);
+            is_written.then_some("started").ok_or(Fault::FileBusy)
+        };
+        let deadline = begin + Duration::from_secs(60);
+        let started = start_within(start, deadline, &CancellationToken::new()).await;
+        assert_eq!(started.unwrap(), "started");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_stays_busy_is_named_and_the_end_of_the_run_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (launch, _writer) = busy_program(folder.path());
+        let start = Arc::new(start_of(launch));
+        let attempt = || {
+            let start = Arc::clone(&start);
+            move || start()
+        };
+        let never = CancellationToken::new();
+        for (timeout_ms, least_ms, most_ms) in [(70, 70, 90), (60_000, 900, 2000)] {
+            let begin = Instant::now();
+            let deadline = begin + Duration::from_millis(timeout_ms);
+            let ended = start_within(attempt(), deadline, &never).await;
+            let Err(Ended::Failed(fault)) = ended else {
+                panic!("it was started");
+            };
+            assert_eq!(fault.to_string(), "FileBusy");
+            let took = begin.elapsed().as_millis();
+            assert!((least_ms..=most_ms).contains(&took), "{took} ms of {timeout_ms}");
+        }
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let ended = start_within(attempt(), deadline, &cancel).await;
+        assert!(matches!(ended, Err(Ended::Cancelled)));
+    }
 }

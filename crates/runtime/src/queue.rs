@@ -40,6 +40,10 @@ impl<T> FairQueue<T> {
         Ok(())
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Takes the next item; its writer goes to the end.
     pub(crate) fn pop(&mut self) -> Option<T> {
         let (writer, mut items) = self.turns.pop_front()?;

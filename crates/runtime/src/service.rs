@@ -281,6 +281,15 @@ fn refused(refusal: Refusal, changed: Changes) -> Response {
     })
 }
 
+/// The content without the white space around it; alone in memory, if that is most of it.
+fn payload_of(content: &Bytes) -> Bytes {
+    let payload = canonical::trim(content);
+    if payload.len() < content.len() / 2 {
+        return Bytes::copy_from_slice(payload);
+    }
+    content.slice_ref(payload)
+}
+
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is complete before anything in it can panic.
@@ -364,7 +373,7 @@ impl Inner {
     /// The checks of section 8.2, in their order, and the invoke.
     fn invoke(self: &Arc<Self>, content: &Bytes, name: Option<Box<str>>, writer: u64) -> Response {
         let now_ms = (self.host.now_ms)();
-        let payload = content.slice_ref(canonical::trim(content));
+        let payload = payload_of(content);
         // Looked at without the lock; what is found counts only once the service would run it.
         let fault = canonical::check_object(&payload).err();
         let mut state = self.state();
@@ -392,7 +401,8 @@ impl Inner {
             has_waited: false,
         };
         let mut run = None;
-        let changed = if state.has_room() {
+        // Room that an invoke left a moment ago is for those that wait.
+        let changed = if state.has_room() && state.queue.is_empty() {
             run = Some(self.start(&mut state, waiting));
             smallvec![Surface::Status]
         } else if state.queue.push(writer, waiting.payload.len(), waiting).is_ok() {
@@ -401,7 +411,10 @@ impl Inner {
             return refused(Refusal::QueueFull, smallvec![]);
         };
         drop(state);
-        run.map(&*self.host.spawn);
+        match run {
+            Some(run) => (self.host.spawn)(run),
+            None => self.start_waiting(),
+        }
         Response::Pending {
             changed,
             end: Box::pin(async move {
@@ -513,5 +526,75 @@ impl Inner {
             result: if found { Ok(()) } else { Err(Refusal::NoSuchInvoke) },
             changed: smallvec![],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Outcome;
+
+    /// Notes what it is asked, and never answers.
+    #[derive(Default)]
+    struct Silent(Mutex<Vec<Bytes>>);
+
+    impl Driver for Silent {
+        fn run(self: Arc<Self>, invoke: Invoke) -> BoxFuture<Outcome> {
+            self.0.lock().unwrap().push(invoke.payload);
+            Box::pin(std::future::pending())
+        }
+
+        fn check(&self) -> Result<(), Fault> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_room_is_made_goes_behind_those_who_wait() {
+        let driver = Arc::new(Silent::default());
+        let definition = Definition {
+            dialect: Dialect::Seed,
+            id: ServiceId::new("demo").unwrap(),
+            runtime: RuntimeKind::NativeProc,
+            timeout: Duration::from_secs(30),
+            concurrency: 1,
+            driver: driver.clone(),
+        };
+        let host = Host {
+            spawn: Arc::new(|task| drop(tokio::spawn(task))),
+            now_ms: || 1,
+            journal: None,
+        };
+        let service = Service::new(definition, host, None);
+        let invoke = |payload: &'static str, writer| {
+            service.act(Order::Invoke {
+                content: Bytes::from_static(payload.as_bytes()),
+                name: None,
+                writer,
+            })
+        };
+        let _first = invoke("{\"first\":1}", 1);
+        let _second = invoke("{\"second\":1}", 1);
+        // The first one ended, and whoever sees to it is about to start the next.
+        service.0.state().finish(1, 0, Outcome::failed(Fault::NotFound));
+        let _third = invoke("{\"third\":1}", 2);
+        tokio::task::yield_now().await;
+        assert_eq!(*driver.0.lock().unwrap(), ["{\"first\":1}", "{\"second\":1}"]);
+        assert!(service.0.state().queue.pop().is_some());
+    }
+
+    #[test]
+    fn white_space_around_a_payload_does_not_stay_in_memory() {
+        let content = Bytes::from([&[b' '; 100][..], b"{}", &[b'\n'; 100]].concat());
+        let payload = payload_of(&content);
+        assert_eq!(payload, "{}");
+        assert!(!content.as_ptr_range().contains(&payload.as_ptr()));
+        let content = Bytes::from_static(b" {\"a\":1}\n");
+        let payload = payload_of(&content);
+        assert_eq!(payload, "{\"a\":1}");
+        assert!(
+            content.as_ptr_range().contains(&payload.as_ptr()),
+            "it is not copied"
+        );
     }
 }

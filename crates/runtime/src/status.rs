@@ -176,6 +176,7 @@ pub(crate) fn metrics(stats: &Stats, with_last: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Policy;
 
     fn demo() -> Subject {
         Subject {
@@ -234,6 +235,10 @@ mod tests {
         );
         let paused = Machine {
             cooldown_until_ms: 100,
+            policy: Policy {
+                cooldown_ms: 80,
+                ..Policy::default()
+            },
             ..Machine::default()
         };
         let head = Subject {

@@ -136,8 +136,18 @@ impl Driver for WasmDriver {
             let brake = Brake::new(&self.engines);
             let stop = brake.stop.clone();
             let payload = invoke.payload;
+            let seat = tokio::select! {
+                biased;
+                seat = self.engines.seat() => seat,
+                () = invoke.cancel.cancelled() => return over(Ended::Cancelled, Vec::new()),
+                () = sleep_until(deadline) => return over(Ended::TimedOut, Vec::new()),
+            };
             let driver = Arc::clone(&self);
-            let mut work = tokio::task::spawn_blocking(move || driver.work(payload, &stop));
+            let mut work = tokio::task::spawn_blocking(move || {
+                // Until the thread is free, even if the run does not wait for that.
+                let _seat = seat;
+                driver.work(payload, &stop)
+            });
             let ended = tokio::select! {
                 biased;
                 worked = &mut work => return worked.map_or_else(lost, Worked::into_outcome),
@@ -153,19 +163,24 @@ impl Driver for WasmDriver {
                 Ok(Ok(Worked::Stopped(said))) => said,
                 Ok(Err(_)) | Err(_) => Vec::new(),
             };
-            Outcome {
-                stderr: match ended {
-                    Ended::TimedOut => with_line(said, TIMED_OUT),
-                    _ => said,
-                },
-                stdout: Vec::new(),
-                ended,
-            }
+            over(ended, said)
         })
     }
 
     fn check(&self) -> Result<(), Fault> {
         Stamp::of(&self.module).map(drop)
+    }
+}
+
+/// The outcome of a run that came to no end of its own.
+fn over(ended: Ended, said: Vec<u8>) -> Outcome {
+    Outcome {
+        stderr: match ended {
+            Ended::TimedOut => with_line(said, TIMED_OUT),
+            _ => said,
+        },
+        stdout: Vec::new(),
+        ended,
     }
 }
 
@@ -227,4 +242,40 @@ pub(crate) fn with_line(mut said: Vec<u8>, line: &str) -> Vec<u8> {
     }
     said.extend_from_slice(line.as_bytes());
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::engine::MAX_RUNNING_MODULES;
+
+    #[tokio::test]
+    async fn a_module_waits_for_a_thread_no_longer_than_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = folder.path().join("module.wasm");
+        let command = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#);
+        std::fs::write(&module, command.unwrap()).unwrap();
+        let engines = Arc::new(WasmEngines::default());
+        let driver = WasmDriver::new(Arc::clone(&engines), &module, None, Vec::new(), None, None);
+        let driver = Arc::new(driver.unwrap());
+        let run = |timeout| {
+            let invoke = Invoke {
+                payload: Bytes::new(),
+                timeout,
+                cancel: CancellationToken::new(),
+            };
+            Arc::clone(&driver).run(invoke)
+        };
+        let seats = Arc::clone(&engines.seats);
+        let taken = seats.acquire_many(MAX_RUNNING_MODULES as u32).await.unwrap();
+        let outcome = run(Duration::from_millis(20)).await;
+        assert!(matches!(outcome.ended, Ended::TimedOut), "{outcome:?}");
+        let waiting = tokio::spawn(run(Duration::from_secs(60)));
+        drop(taken);
+        let outcome = waiting.await.unwrap();
+        assert!(matches!(outcome.ended, Ended::Exited(0)), "{outcome:?}");
+        while seats.available_permits() < MAX_RUNNING_MODULES {
+            tokio::task::yield_now().await;
+        }
+    }
 }

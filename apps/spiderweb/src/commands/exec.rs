@@ -159,6 +159,9 @@ impl Ended {
                         .to_owned()
                 }
                 "AccessDenied" => "the command could not be run: the node may not do that".to_owned(),
+                "FileBusy" => {
+                    "the command could not be run: somebody is still writing the program".to_owned()
+                }
                 "StdoutStreamTooLong" | "StderrStreamTooLong" => {
                     return Err(
                         Failure::message("the command was ended: it printed more than is allowed")
@@ -218,6 +221,7 @@ mod tests {
             ("terminated", "", "by a signal"),
             ("launch_failed", "FileNotFound", "no such program"),
             ("launch_failed", "AccessDenied", "may not"),
+            ("launch_failed", "FileBusy", "still writing"),
             ("launch_failed", "StdoutStreamTooLong", "--max-output"),
             ("launch_failed", "Unexpected", "Unexpected"),
             ("timed_out", "", "timed_out"),

@@ -74,7 +74,7 @@ impl ProbeBook {
         let due: Vec<_> = self
             .entries()
             .iter()
-            .filter(|(_, probed)| probed.probe.due_at().is_some_and(|due| due <= now))
+            .filter(|(_, probed)| probed.probe.is_due(now))
             .map(|(id, probed)| (id.clone(), probed.driver.clone()))
             .collect();
         let mut is_news = false;

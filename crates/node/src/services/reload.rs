@@ -49,13 +49,18 @@ impl Reloader {
     /// Reads manifests again whenever they change, until the node stops.
     pub(crate) async fn watch(self, every: Duration) {
         let (noticed, mut notices) = mpsc::channel(1);
-        let sources = self.loader().sources().clone();
-        let _watcher = watch_files(&sources, noticed);
+        let tasks = self.serving.tasks.clone();
+        let reloader = self.clone();
+        // Somebody may be reading manifests, and the folders may be on a slow disk.
+        let watch = move || {
+            let sources = reloader.loader().sources().clone();
+            watch_files(&sources, noticed)
+        };
+        let _watcher = tasks.blocking(watch).await;
         let mut tick = tokio::time::interval(every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first tick is now, and the manifests were just read.
         tick.tick().await;
-        let tasks = self.serving.tasks.clone();
         loop {
             tokio::select! {
                 () = tasks.stopped().cancelled() => return,

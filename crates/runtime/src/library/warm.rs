@@ -19,7 +19,9 @@ use super::link::{ANSWER_HEAD, Answer, AnswerHead, Greeting, encode_question};
 use super::stamp_of;
 use crate::driver::{Ended, Fault, Invoke, Outcome};
 use crate::output::{Outputs, Stream};
-use crate::process::{ExitWatch, GRACE, Group, InvokeId, Launch, LeaderEnd, Running, start_within, sweep};
+use crate::process::{
+    ExitWatch, GRACE, Group, InvokeId, Launch, LeaderEnd, Running, look_within, start_within, sweep,
+};
 use crate::stamp::Stamp;
 
 /// How long a helper waits for the next invoke before it is let go.
@@ -39,6 +41,15 @@ pub(super) struct Pool {
 struct Parked {
     ticket: u64,
     helper: Helper,
+}
+
+/// What there is for the next invoke.
+#[derive(Debug)]
+struct Found {
+    stamp: Option<Stamp>,
+    helper: Option<Helper>,
+    /// Helpers that are of no use any more.
+    stale: Vec<Helper>,
 }
 
 impl Pool {
@@ -62,22 +73,15 @@ impl Pool {
 
     async fn serve(self: Arc<Self>, invoke: Invoke) -> Outcome {
         let deadline = Instant::now() + invoke.timeout;
-        let stamp = match stamp_of(&self.library) {
-            Ok(stamp) => stamp,
-            Err(fault) => return Outcome::failed(fault),
-        };
-        let helper = match self.take(stamp.as_ref()).await {
-            Some(helper) => helper,
-            None => match self.start(stamp, deadline, &invoke.cancel).await {
-                Ok(helper) => helper,
-                Err(ended) => {
-                    return Outcome {
-                        ended,
-                        stdout: Vec::new(),
-                        stderr: Vec::new(),
-                    };
-                }
-            },
+        let helper = match self.helper(deadline, &invoke.cancel).await {
+            Ok(helper) => helper,
+            Err(ended) => {
+                return Outcome {
+                    ended,
+                    stdout: Vec::new(),
+                    stderr: Vec::new(),
+                };
+            }
         };
         let (outcome, kept) = helper.invoke(&invoke, deadline).await;
         if let Some(helper) = kept {
@@ -90,16 +94,41 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The helper that was used last, if it lives and has the library as it is now.
-    async fn take(&self, stamp: Option<&Stamp>) -> Option<Helper> {
-        loop {
-            let mut helper = self.idle().pop()?.helper;
-            helper.running.set_idle(false);
-            if helper.stamp.as_ref() == stamp && helper.is_ready() {
-                return Some(helper);
-            }
+    async fn helper(
+        self: &Arc<Self>,
+        deadline: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<Helper, Ended> {
+        let pool = Arc::clone(self);
+        let found = look_within(move || pool.look(), deadline, cancel).await?;
+        for helper in found.stale {
             helper.end().await;
         }
+        match found.helper {
+            Some(helper) => Ok(helper),
+            None => self.start(found.stamp, deadline, cancel).await,
+        }
+    }
+
+    /// Looks at the library's file, and for the helper that was used last, lives and has just that loaded. Blocks.
+    fn look(&self) -> Result<Found, Fault> {
+        let mut found = Found {
+            stamp: stamp_of(&self.library)?,
+            helper: None,
+            stale: Vec::new(),
+        };
+        while found.helper.is_none() {
+            let Some(Parked { mut helper, .. }) = self.idle().pop() else {
+                break;
+            };
+            helper.running.works();
+            if helper.stamp == found.stamp && helper.is_ready() {
+                found.helper = Some(helper);
+            } else {
+                found.stale.push(helper);
+            }
+        }
+        Ok(found)
     }
 
     async fn start(
@@ -109,14 +138,14 @@ impl Pool {
         cancel: &CancellationToken,
     ) -> Result<Helper, Ended> {
         let launch = Arc::clone(&self.launch);
-        let start = move || Helper::start(&launch, stamp);
+        let start = move || Helper::start(&launch, stamp.clone());
         let helper = start_within(start, deadline, cancel).await?;
         helper.greeted(deadline, cancel).await
     }
 
     fn park(self: &Arc<Self>, mut helper: Helper) {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        helper.running.set_idle(true);
+        helper.running.rests();
         self.idle().push(Parked { ticket, helper });
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {

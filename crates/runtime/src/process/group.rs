@@ -13,6 +13,7 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, test_kill_process_group,
     waitid, waitpgid,
 };
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 /// Killed processes are gone at once, unless the system holds them in a call that cannot be interrupted.
@@ -151,12 +152,30 @@ impl Drop for Group {
             return;
         }
         self.signal(Signal::KILL);
-        for _ in 0..DROP_LOOKS {
-            if self.reap() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
+        if self.reap() {
+            return;
         }
+        // The number stays theirs until they are reaped, which nobody else does.
+        let rest = self.leader;
+        match Handle::try_current() {
+            // The thread may be one that serves others.
+            Ok(runtime) => drop(runtime.spawn_blocking(move || reap_all(rest))),
+            Err(_) => reap_all(rest),
+        }
+    }
+}
+
+/// Waits a moment for a killed group to be gone.
+fn reap_all(group: Pid) {
+    for _ in 0..DROP_LOOKS {
+        loop {
+            match waitpgid(group, WaitOptions::NOHANG) {
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -195,5 +214,14 @@ mod tests {
         let leader = group.leader();
         drop(group);
         assert_eq!(rustix::process::test_kill_process(leader), Err(Errno::SRCH));
+    }
+
+    #[tokio::test]
+    async fn a_group_that_a_task_drops_is_waited_for_by_others() {
+        let group = start("sleep 60 & exec sleep 60");
+        let leader = group.leader();
+        drop(group);
+        let is_gone = || rustix::process::test_kill_process(leader) == Err(Errno::SRCH);
+        assert!(until(Duration::from_secs(30), is_gone).await);
     }
 }

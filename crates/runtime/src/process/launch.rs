@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use rustix::fs::Access;
 use rustix::io::Errno;
@@ -25,10 +23,6 @@ const SHARED_VARIABLE: &str = "SPIDERWEB_WEB_SEARCH_URL";
 /// Marks every process of a run, so that those that left its group can be found.
 pub(super) const INVOKE_ID_VARIABLE: &str = "SPIDERWEB_INVOKE_ID";
 
-/// A program that somebody is still writing cannot be started; a copy that is about to end is waited for.
-const BUSY_RETRIES: u32 = 10;
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
-
 /// A program with all it is started with.
 #[derive(Debug)]
 pub(crate) struct Launch {
@@ -40,7 +34,7 @@ pub(crate) struct Launch {
 
 impl Launch {
     /// Starts the program in a process group of its own, with `stdin` as its standard input and pipes for its
-    /// outputs. Blocks.
+    /// outputs. Blocks, but does not wait for a program that is [busy](Fault::FileBusy).
     pub(crate) fn spawn(&self, id: &InvokeId, stdin: Stdio) -> Result<Child, Fault> {
         let mut command = self.command(id)?;
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -78,19 +72,12 @@ impl Launch {
 }
 
 fn start(command: &mut Command) -> Result<Child, Fault> {
-    let mut retries = BUSY_RETRIES;
-    loop {
-        match command.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && retries > 0 => {
-                retries -= 1;
-                thread::sleep(BUSY_PAUSE);
-            }
-            Err(error) if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
-                return Err(Fault::InvalidExecutable);
-            }
-            started => return started.map_err(Fault::from),
+    command.spawn().map_err(|error| {
+        if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
+            return Fault::InvalidExecutable;
         }
-    }
+        Fault::from(error)
+    })
 }
 
 fn is_private(name: &OsStr) -> bool {

@@ -40,7 +40,9 @@ mod other {
 
         pub(crate) fn leads(&mut self, _leader: Pid) {}
 
-        pub(crate) fn set_idle(&mut self, _is_idle: bool) {}
+        pub(crate) fn rests(&mut self) {}
+
+        pub(crate) fn works(&mut self) {}
     }
 
     pub(crate) async fn sweep(_id: &InvokeId, _running: &Running) {}
@@ -62,7 +64,11 @@ mod linux {
 
     static ADOPTING: AtomicBool = AtomicBool::new(false);
 
-    /// What the sweeps must leave alone. The lock also keeps two sweeps from reaping one process.
+    /// Held for one look at our children, which reads files: whoever waits for it blocks. It keeps two sweeps from
+    /// reaping one process, and a run from beginning while its processes would be taken for somebody's left-overs.
+    static LOOKING: Mutex<()> = Mutex::new(());
+
+    /// What the sweeps must leave alone. Held for a moment only.
     static RUNS: LazyLock<Mutex<Runs>> = LazyLock::new(Mutex::default);
 
     /// A sweep that finds new processes for longer gives up; the next one goes on.
@@ -82,6 +88,10 @@ mod linux {
         Ok(())
     }
 
+    fn looking() -> MutexGuard<'static, ()> {
+        LOOKING.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn runs() -> MutexGuard<'static, Runs> {
         RUNS.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +104,9 @@ mod linux {
     }
 
     impl Running {
+        /// Blocks.
         pub(crate) fn new() -> Self {
+            let _nobody_looks = looking();
             runs().under_way += 1;
             Self {
                 leader: None,
@@ -108,21 +120,25 @@ mod linux {
             self.leader = Some(leader);
         }
 
-        /// Whether the process waits for its next run.
-        pub(crate) fn set_idle(&mut self, is_idle: bool) {
-            let mut runs = runs();
-            match (self.is_idle, is_idle) {
-                (false, true) => runs.under_way -= 1,
-                (true, false) => runs.under_way += 1,
-                _ => {}
+        /// The process waits for its next run.
+        pub(crate) fn rests(&mut self) {
+            if !std::mem::replace(&mut self.is_idle, true) {
+                runs().under_way -= 1;
             }
-            self.is_idle = is_idle;
+        }
+
+        /// It is about to be asked again. Blocks.
+        pub(crate) fn works(&mut self) {
+            let _nobody_looks = looking();
+            if std::mem::take(&mut self.is_idle) {
+                runs().under_way += 1;
+            }
         }
     }
 
     impl Drop for Running {
         fn drop(&mut self) {
-            self.set_idle(true);
+            self.rests();
             if let Some(leader) = self.leader {
                 runs().leaders.remove(&leader);
             }
@@ -135,7 +151,14 @@ mod linux {
             return;
         }
         let patience = Instant::now() + PATIENCE;
-        while pass(id, running) {
+        let is_idle = running.is_idle;
+        loop {
+            let run = id.clone();
+            let look = tokio::task::spawn_blocking(move || pass(&run, is_idle));
+            // A look that panicked has said so; without a runtime the node ends.
+            if !matches!(look.await, Ok(true)) {
+                return;
+            }
             if Instant::now() > patience {
                 tracing::warn!(invoke = id.as_str(), "processes of a driver keep coming");
                 return;
@@ -144,17 +167,20 @@ mod linux {
         }
     }
 
-    /// One look at our children; true if something was killed, whose own children may be ours now.
-    fn pass(id: &InvokeId, running: &Running) -> bool {
-        let runs = runs();
-        let is_quiet = runs.under_way == usize::from(!running.is_idle);
+    /// One look at our children; true if something was killed, whose own children may be ours now. Blocks.
+    fn pass(id: &InvokeId, is_idle: bool) -> bool {
+        let _alone = looking();
+        let (is_quiet, leaders) = {
+            let runs = runs();
+            (runs.under_way == usize::from(!is_idle), runs.leaders.clone())
+        };
         let mark = format!("{INVOKE_ID_VARIABLE}={}", id.as_str());
         let mut killed = false;
         for child in adopted() {
             let Some(standing) = Standing::of(child) else {
                 continue;
             };
-            if runs.leaders.contains(&child) || runs.leaders.contains(&standing.group) {
+            if leaders.contains(&child) || leaders.contains(&standing.group) {
                 continue;
             }
             if standing.is_zombie {

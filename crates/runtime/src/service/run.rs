@@ -33,7 +33,10 @@ impl Run {
         let mut state = self.inner.state();
         if let Ended::Failed(fault) = &outcome.ended {
             let (id, number) = (&state.subject.id, self.number);
-            tracing::warn!("{id}: invoke {number} could not be carried out: {fault}");
+            // Clients are told a word; whoever mends the machine needs the system's own.
+            let cause = std::error::Error::source(fault);
+            let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+            tracing::warn!("{id}: invoke {number} could not be carried out: {fault}{cause}");
         }
         let settled = state.finish(self.number, duration_ms, outcome);
         let stored = self.inner.store(&state);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Cache, CacheConfig, Config, Engine, InstancePre, Linker, Module, Store, UpdateDeadline};
 
 use crate::driver::Fault;
@@ -20,6 +21,10 @@ use crate::wasm::limits::MemoryLimits;
 
 /// Compiled modules kept in memory, for each engine.
 const KEPT_MODULES: usize = 64;
+
+/// Modules that run at a time, in all services of a node together; further ones wait. Each has a thread of the
+/// blocking pool, which the files of all sessions and the starts of programs need too.
+pub(crate) const MAX_RUNNING_MODULES: usize = 224;
 
 /// What a run may use up.
 #[derive(Debug, Clone, Copy)]
@@ -46,11 +51,19 @@ impl std::fmt::Debug for Program {
 }
 
 /// The engines of one node, with its compiled modules.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WasmEngines {
     cache: Option<PathBuf>,
     plain: OnceLock<Option<Workshop>>,
     metered: OnceLock<Option<Workshop>>,
+    /// A permit for each module that may run.
+    pub(crate) seats: Arc<Semaphore>,
+}
+
+impl Default for WasmEngines {
+    fn default() -> Self {
+        Self::new(None)
+    }
 }
 
 impl WasmEngines {
@@ -58,8 +71,15 @@ impl WasmEngines {
     pub fn new(cache: Option<PathBuf>) -> Self {
         Self {
             cache,
-            ..Self::default()
+            plain: OnceLock::new(),
+            metered: OnceLock::new(),
+            seats: Arc::new(Semaphore::new(MAX_RUNNING_MODULES)),
         }
+    }
+
+    /// Waits until one more module may run, which is while the value is held. Cancel safe.
+    pub(crate) async fn seat(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.seats).acquire_owned().await.ok()
     }
 
     /// The module with this content, compiled if it is not yet. Blocks.

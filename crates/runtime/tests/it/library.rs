@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -226,10 +227,10 @@ async fn a_helper_is_kept_until_something_goes_wrong() {
     let third = pid(&driver).await;
     assert_ne!(third, second);
     drop(driver);
-    assert!(
-        !PathBuf::from(format!("/proc/{third}")).exists(),
-        "outlived its driver"
-    );
+    eventually("the end of a driver's helper", || {
+        !PathBuf::from(format!("/proc/{third}")).exists()
+    })
+    .await;
     let driver = self::driver(true);
     assert_ne!(pid(&driver).await, pid(&driver).await, "fresh");
 }
@@ -312,14 +313,14 @@ async fn a_cancelled_or_dropped_call_ends_the_helper() {
     for is_dropped in [false, true] {
         let driver = driver(false);
         let helper = pid(&driver).await;
-        let asked = invoke(r#"{"do":"hang"}"#);
+        let mark = sleep_mark(42);
+        let asked = invoke(format!(r#"{{"do":"hang {mark}"}}"#));
         let cancel = asked.cancel.clone();
         let running = tokio::spawn(Arc::clone(&driver).run(asked));
+        eventually("the call", || !processes_with(&mark).is_empty()).await;
         let is_running = || fs::read_to_string(format!("/proc/{helper}/wchan")).is_ok();
         assert!(is_running());
         if is_dropped {
-            // Not before it has begun.
-            tokio::task::yield_now().await;
             running.abort();
             assert!(running.await.is_err());
         } else {
@@ -327,7 +328,32 @@ async fn a_cancelled_or_dropped_call_ends_the_helper() {
             assert!(matches!(running.await.unwrap().ended, Ended::Cancelled));
         }
         eventually("another helper", || !is_running()).await;
+        eventually("the end of its child", || processes_with(&mark).is_empty()).await;
         assert_ne!(pid(&driver).await, helper);
+    }
+}
+
+#[tokio::test]
+async fn a_library_that_never_is_loaded_is_given_up_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, mark) = (folder.path().join("helper"), sleep_mark(41));
+    fs::write(&program, format!("#!/bin/sh\nexec sleep {mark}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for fresh in [false, true] {
+        let helper = HelperCommand {
+            program: program.clone(),
+        };
+        let driver = Arc::new(LibraryDriver::new(helper, spec(scripted(), fresh)).unwrap());
+        let outcome = run(&driver, invoke_within("{}", Duration::from_millis(200))).await;
+        assert!(matches!(outcome.ended, Ended::TimedOut), "{outcome:?}");
+        let asked = invoke("{}");
+        let cancel = asked.cancel.clone();
+        let running = tokio::spawn(Arc::clone(&driver).run(asked));
+        eventually("a helper", || !processes_with(&mark).is_empty()).await;
+        cancel.cancel();
+        let outcome = running.await.unwrap();
+        assert!(matches!(outcome.ended, Ended::Cancelled), "{outcome:?}");
+        eventually("no helper", || processes_with(&mark).is_empty()).await;
     }
 }
 
