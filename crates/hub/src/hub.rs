@@ -148,6 +148,7 @@ impl Hub {
             .spawn("listener", listener::serve(listener, shared.clone()));
         notice.log(address);
         shared.tasks.spawn("sweep", shared.clone().sweep());
+        shared.tasks.spawn("audit", shared.clone().write_audit());
         Ok(Self { address, shared })
     }
 
@@ -187,10 +188,12 @@ impl Hub {
     }
 
     /// Stops accepting and says goodbye to every peer, for at most `grace`. Returns whether everybody ended in time.
-    /// Nothing that was acknowledged is lost either way.
+    /// Nothing that was acknowledged is lost either way. The database is closed when the last clone is dropped.
     pub async fn stop(&self, grace: Duration) -> bool {
-        tokio::time::timeout(grace, self.shared.tasks.stop())
-            .await
-            .is_ok()
+        let stop = async {
+            self.shared.tasks.stop().await;
+            self.shared.flush_audit().await;
+        };
+        tokio::time::timeout(grace, stop).await.is_ok()
     }
 }

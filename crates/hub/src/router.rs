@@ -111,9 +111,6 @@ impl Router {
         };
         slot.tunnel = None;
         slot.fail(&failed);
-        if slot.clients.is_empty() {
-            slots.remove(node);
-        }
         true
     }
 
@@ -142,9 +139,19 @@ impl Router {
         for handle in slot.route.leave(client) {
             slot.close_handle(handle, now);
         }
-        if slot.clients.is_empty() && slot.tunnel.is_none() {
+        if slot.is_idle() && slot.route.lost_at().is_none() {
             slots.remove(node);
         }
+    }
+
+    /// Forgets nodes that nobody is routed to and whose tunnel has been down for longer than `grace`; until then a
+    /// client that comes back waits for it.
+    pub(crate) fn forget_idle(&self, grace: Duration) {
+        let now = self.now();
+        self.slots().retain(|_, slot| {
+            let is_awaited = slot.route.lost_at().is_some_and(|lost| lost + grace > now);
+            !slot.is_idle() || is_awaited
+        });
     }
 
     /// A client's request is to go to its node.
@@ -280,6 +287,11 @@ impl Router {
 }
 
 impl Slot {
+    /// Whether nobody is there.
+    fn is_idle(&self) -> bool {
+        self.tunnel.is_none() && self.clients.is_empty()
+    }
+
     /// Tells clients that their requests failed.
     fn fail(&self, failed: &[Failed]) {
         for Failed { client, tag, weight } in failed {

@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) catalog_feed: broadcast::Sender<Arc<CatalogEvent>>,
     /// What changed nodes, mounts or projects, for subscribers.
     pub(crate) topology_feed: broadcast::Sender<Arc<str>>,
-    audit: Mutex<Audit>,
+    audit: Audit,
     keeper: Arc<Mutex<Keeper>>,
 }
 
@@ -163,7 +163,7 @@ impl Shared {
             history: Mutex::new(History::default()),
             catalog_feed: broadcast::Sender::new(FEED),
             topology_feed: broadcast::Sender::new(FEED),
-            audit: Mutex::new(audit),
+            audit,
             keeper: Arc::new(Mutex::new(keeper)),
         }
     }
@@ -189,18 +189,32 @@ impl Shared {
 
     /// Notes an audit record.
     pub(crate) fn audit(&self, entry: Entry) {
-        self.audit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .note(entry);
+        self.audit.note(entry);
     }
 
     /// The answer to `audit_tail`.
     pub(crate) fn audit_tail(&self, limit: Option<u64>, agent: Option<&str>) -> String {
-        self.audit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .tail(limit, agent)
+        self.audit.tail(limit, agent)
+    }
+
+    /// Writes audit records to their file, until the hub stops and the last is written.
+    pub(crate) async fn write_audit(self: Arc<Self>) {
+        loop {
+            let is_last = tokio::select! {
+                () = self.tasks.stopped().cancelled() => true,
+                () = self.audit.has_news() => false,
+            };
+            self.flush_audit().await;
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Writes what was noted until now.
+    pub(crate) async fn flush_audit(self: &Arc<Self>) {
+        let shared = self.clone();
+        self.tasks.blocking(move || shared.audit.flush()).await;
     }
 
     /// Tells subscribers that nodes, mounts or projects changed.
@@ -244,6 +258,7 @@ impl Shared {
                 () = self.tasks.stopped().cancelled() => return,
                 _ = tick.tick() => {}
             }
+            self.router.forget_idle(self.limits.tunnel_grace);
             let shared = self.clone();
             let swept = self
                 .registry(move |registry, now_ms| {

@@ -38,11 +38,17 @@ impl History {
         }
     }
 
-    /// The last so many events, of one node or of all, oldest first.
-    pub(crate) fn last(&self, limit: usize, node: Option<&NodeId>) -> Vec<Arc<CatalogEvent>> {
+    /// The last so many events, of one node or of all, oldest first; fewer if they have more than `bytes` bytes.
+    pub(crate) fn last(&self, limit: usize, bytes: usize, node: Option<&NodeId>) -> Vec<Arc<CatalogEvent>> {
         let events = self.events.iter().rev();
         let wanted = events.filter(|event| node.is_none_or(|node| *node == event.node_id));
-        let mut last: Vec<_> = wanted.take(limit).cloned().collect();
+        let mut left = bytes;
+        let fitting = wanted.take(limit).take_while(|event| {
+            let fits = event.frame.len() <= left;
+            left = left.saturating_sub(event.frame.len());
+            fits
+        });
+        let mut last: Vec<_> = fitting.cloned().collect();
         last.reverse();
         last
     }
@@ -68,14 +74,19 @@ mod tests {
         assert_eq!(history.events.len(), KEPT);
         let even = NodeId::new("even").unwrap();
         let sizes: Vec<_> = history
-            .last(2, Some(&even))
+            .last(2, KEPT_BYTES, Some(&even))
             .iter()
             .map(|event| event.frame.len())
             .collect();
         assert_eq!(sizes, [1998, 2000], "oldest first");
+        assert_eq!(
+            history.last(9, 1998 + 1999, Some(&even)).len(),
+            1,
+            "as far as they fit"
+        );
         history.push(event("odd", KEPT_BYTES));
-        assert_eq!(history.last(10, None).len(), 1);
+        assert_eq!(history.last(10, KEPT_BYTES, None).len(), 1);
         history.push(event("odd", KEPT_BYTES + 1));
-        assert_eq!((history.last(10, None).len(), history.bytes), (0, 0));
+        assert_eq!((history.last(10, KEPT_BYTES, None).len(), history.bytes), (0, 0));
     }
 }

@@ -352,7 +352,11 @@ impl Control {
         // First the feed, so that nothing falls between it and the history.
         let feed = self.shared.catalog_feed.subscribe();
         let history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let past = history.last(usize::try_from(limit).unwrap_or_default(), node.as_ref());
+        let past = history.last(
+            usize::try_from(limit).unwrap_or_default(),
+            MOST_QUEUED / 2,
+            node.as_ref(),
+        );
         drop(history);
         for event in &past {
             self.say(&event.frame);

@@ -209,6 +209,25 @@ async fn a_request_waits_for_a_tunnel_that_comes_back_soon() {
 }
 
 #[tokio::test]
+async fn a_client_that_was_lost_with_the_tunnel_waits_for_it_as_well() {
+    let mut stage = stage(Duration::from_secs(8)).await;
+    let node = json!({"node_id": stage.id});
+    // Nobody is routed to the node while its tunnel is down.
+    drop(stage.node);
+    until(&mut stage.admin, "node_get", node, |shown| {
+        shown["node"]["tunnel"]["connected"] == false
+    })
+    .await;
+    let mut peer = Peer::dial(&stage.hub, &format!("/v2/fs/node/{}", stage.id), None).await;
+    peer.send(&client_hello(&stage.secret, false)).await;
+    let mut node = tunnel(&stage.hub, &stage.id, &stage.secret).await;
+    let hello = node.next().await;
+    node.send(&answer(&hello, &json!({"protocol": "unified-v2-fs", "proto": 2})))
+        .await;
+    assert_eq!(peer.next().await["type"], "acheron.r_fs_hello");
+}
+
+#[tokio::test]
 async fn the_newest_tunnel_wins_and_a_fight_is_ended() {
     let mut stage = stage(Duration::ZERO).await;
     let mut peer = stage.client(false).await;
