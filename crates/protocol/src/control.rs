@@ -55,7 +55,7 @@ pub use project::{
     CreateProject, Mount, ProjectInfo, ProjectRef, ProjectSummary, ProjectUp, RemoveMount, SetMount,
     UpdateProject, project_deleted, projects_payload, read_projects, token_payload,
 };
-pub use refusal::{Code, Refusal};
+pub use refusal::{Code, Refusal, one_line};
 pub use routing::{FrameKind, FramePeek};
 pub use tunnel::{
     NODE_GONE_CLOSE, RoutedHello, TunnelAnswer, TunnelFault, TunnelHello, tunnel_refusal, tunnel_welcome,

@@ -12,11 +12,11 @@ use crate::place::{SOON, eventually};
 pub(crate) struct Operator {
     peer: RawPeer,
     asked: u32,
-    operator_token: Option<&'static str>,
+    second_factor: Option<&'static str>,
 }
 
 impl Operator {
-    pub(crate) fn connect(hub: SocketAddr, admin_token: &str, operator_token: Option<&'static str>) -> Self {
+    pub(crate) fn connect(hub: SocketAddr, admin_token: &str, second_factor: Option<&'static str>) -> Self {
         let mut peer = RawPeer::dial(hub).unwrap();
         let token = format!("\r\nAuthorization: Bearer {admin_token}\r\n\r\n");
         let request = upgrade_request(hub, "/").replace("\r\n\r\n", &token);
@@ -25,7 +25,7 @@ impl Operator {
         let mut operator = Self {
             peer,
             asked: 0,
-            operator_token,
+            second_factor,
         };
         operator.ask("version", json!({"protocol": "unified-v2"}));
         operator.ask("connect", json!({}));
@@ -33,7 +33,7 @@ impl Operator {
     }
 
     pub(crate) fn ask(&mut self, operation: &str, mut payload: Value) -> Value {
-        if let Some(token) = self.operator_token {
+        if let Some(token) = self.second_factor {
             payload["operator_token"] = token.into();
         }
         self.asked += 1;

@@ -367,7 +367,7 @@ fn an_identity_that_is_refused_ends_the_tunnel_whatever_runs_in_it() {
     let mut routed = Routed::start(Generation::Seed, &["--refresh-interval-ms", "300"]);
     let holder = routed.open("file");
     let waiter = routed.open("file");
-    let lock = |handle: u64| json!({"h": handle, "payload": {"mode": "exclusive", "wait": true}});
+    let lock = |handle: u64| json!({"h": handle, "payload": {"kind": "exclusive", "wait": true}});
     assert_eq!(routed.ask("lock", lock(holder))["ok"], true);
     let waiting = routed.send("lock", lock(waiter));
     play(

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use spiderweb_hub::store::MemoryStore;
 use spiderweb_hub::{Database, Hub, HubConfig};
 use spiderweb_node::{
-    ControlConfig, ExportConfig, Invites, Limits, ManifestSources, Node, NodeConfig, PairMode,
+    ControlConfig, Dialer, ExportConfig, Invites, Limits, ManifestSources, Node, NodeConfig, PairMode,
     ServicesConfig, TokenSource,
 };
 use spiderweb_protocol::Secret;
@@ -121,6 +121,7 @@ impl Network {
         let invite = invite["invite_token"].as_str().unwrap().to_owned();
         let state_file = home.join("node.json");
         let control = ControlConfig {
+            dialer: Dialer::tcp(),
             url: self.url().parse().unwrap(),
             token: TokenSource::Absent,
             operator_token: TokenSource::Absent,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spiderweb_fs::{FsError, Mailbox, Patience, SessionId};
+use spiderweb_protocol::control::one_line;
 use spiderweb_protocol::fs::{Change, Event, Hello, Op, Reply, Request};
 use spiderweb_protocol::{Envelope, Errno, MessageKind, Tag};
 use spiderweb_transport::{Frame, FrameError, Message, WebSocket};
@@ -86,10 +87,8 @@ impl End {
 /// The code and the words of a close frame, if it has any.
 fn close_reason(payload: &[u8]) -> Option<(u16, String)> {
     let (code, words) = payload.split_first_chunk()?;
-    Some((
-        u16::from_be_bytes(*code),
-        String::from_utf8_lossy(words).into_owned(),
-    ))
+    let words = one_line(&String::from_utf8_lossy(words));
+    Some((u16::from_be_bytes(*code), words))
 }
 
 /// A lane in which nothing moves.

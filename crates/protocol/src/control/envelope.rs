@@ -1,6 +1,6 @@
 //! The outer shape of control messages: requests, replies, refusals and pushed events.
 
-use super::refusal::{Code, Refusal};
+use super::refusal::{Code, Refusal, one_line};
 use crate::canonical::{ObjectWriter, quoted};
 use crate::envelope::EnvelopeError;
 use crate::limits::MAX_JSON_VALUES;
@@ -138,11 +138,10 @@ impl<'a> Answer<'a> {
         let fault = match ControlEnvelope::parse(frame) {
             Ok(envelope) if envelope.name == "error" => {
                 let member = |name: &str| envelope.error.as_ref()?.member(name)?.as_text();
-                let code = Code::from_wire(member("code").unwrap_or_default());
-                let message = member("message").unwrap_or_default().to_owned();
+                let said = |name: &str| one_line(member(name).unwrap_or_default());
                 return Ok(Self::Refused {
                     id: envelope.id,
-                    refusal: Refusal::saying(code, message),
+                    refusal: Refusal::saying(Code::from_wire(&said("code")), said("message")),
                 });
             }
             Ok(envelope) => return Ok(Self::Reply(envelope)),
@@ -152,10 +151,10 @@ impl<'a> Answer<'a> {
         let member = |name: &str| root.member(name).and_then(Value::as_text);
         match (member("channel"), member("type")) {
             (None, Some("error")) => {
-                let code = Code::from_wire(member("code").unwrap_or_default());
+                let said = |name: &str| one_line(member(name).unwrap_or_default());
                 Ok(Self::Denied(Refusal::saying(
-                    code,
-                    member("message").unwrap_or_default(),
+                    Code::from_wire(&said("code")),
+                    said("message"),
                 )))
             }
             (None, Some(_)) | (Some("acheron"), _) => Ok(Self::Other),
@@ -324,6 +323,19 @@ mod tests {
         };
         assert_eq!((reply.name.as_str(), reply.id.as_deref()), ("pong", Some("a")));
         assert!(Answer::of(b"nope").is_err());
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_forge_a_line_of_a_log() {
+        let text = format!(
+            r#"{{"channel":"control","type":"control.error","id":"q","ok":false,"error":{{"code":"x\ny","message":"a\r\nwarning: b{}"}}}}"#,
+            "c".repeat(1 << 20)
+        );
+        let Ok(Answer::Refused { refusal, .. }) = Answer::of(text.as_bytes()) else {
+            panic!("no refusal")
+        };
+        assert_eq!(refusal.code.as_str(), "x y");
+        assert!(refusal.message.starts_with("a  warning: bc") && refusal.message.len() == 500);
     }
 
     #[test]

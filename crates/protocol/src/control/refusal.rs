@@ -112,6 +112,9 @@ impl fmt::Display for Code {
     }
 }
 
+/// Characters of what a peer says that anybody reads.
+const MOST_WORDS: usize = 500;
+
 /// A refused operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -136,6 +139,12 @@ impl Refusal {
             message: message.into(),
         }
     }
+}
+
+/// What a peer says for people, fit for one line of a log: without control characters, 500 characters at most.
+pub fn one_line(words: &str) -> String {
+    let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
+    words.chars().take(MOST_WORDS).map(printable).collect()
 }
 
 impl From<Code> for Refusal {

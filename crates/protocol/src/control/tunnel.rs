@@ -2,6 +2,7 @@
 
 use super::fields::{FieldFault, Fields};
 use super::ids::NodeId;
+use super::refusal::one_line;
 use super::routing::{FrameKind, FramePeek};
 use crate::canonical::ObjectWriter;
 use crate::envelope::EnvelopeError;
@@ -215,7 +216,7 @@ impl TunnelAnswer {
         let errno = errno.and_then(|number| i32::try_from(number).ok());
         Ok(Self::Refused {
             errno: errno.map_or(Errno::EIO, Errno::from_wire),
-            message: said.into_iter().flatten().next().unwrap_or_default(),
+            message: one_line(said.into_iter().flatten().next().as_deref().unwrap_or_default()),
         })
     }
 }
