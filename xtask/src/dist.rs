@@ -10,13 +10,16 @@ use anyhow::{Context as _, Result};
 use crate::build::{Build, Compiler, named, project_root};
 use crate::wasm;
 
-/// Programs by package; they are named alike.
-const PROGRAMS: &[&str] = &[
-    "spiderweb-fs-node",
-    "spiderweb",
-    "spiderweb-echo-driver",
-    "spiderweb-web-search-driver",
+/// Programs and their packages.
+const PROGRAMS: &[(&str, &str)] = &[
+    (NODE, "spiderweb-fs-node"),
+    (CLIENT, "spiderweb"),
+    ("spiderweb-hub", "spiderweb-hub-app"),
+    ("spiderweb-echo-driver", "spiderweb-echo-driver"),
+    ("spiderweb-web-search-driver", "spiderweb-web-search-driver"),
 ];
+const NODE: &str = "spiderweb-fs-node";
+const CLIENT: &str = "spiderweb";
 /// The library's package, and its name as cargo and as the contract spell it.
 const LIBRARY: &str = "spiderweb-echo-driver-inproc";
 const LIBRARY_IN_CARGO: &str = "spiderweb_echo_driver_inproc";
@@ -88,20 +91,35 @@ impl System {
     }
 }
 
+/// Where the programs of a distribution are.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) node: PathBuf,
+    pub(crate) client: PathBuf,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let system = System::of(arguments.target.as_deref());
+    let Arguments { target, profile, out } = arguments;
+    build(profile, target.as_deref(), out)?;
+    println!("in {}", out.display());
+    Ok(())
+}
+
+/// Builds everything and lays it out in `out`, and says what is there.
+pub(crate) fn build(profile: &str, target: Option<&str>, out: &Path) -> Result<Programs> {
+    let system = System::of(target);
     let compiler = Compiler::found()?;
+    let packages = PROGRAMS.iter().map(|(_, package)| *package);
     let build = Build {
-        packages: &[PROGRAMS, &[LIBRARY]].concat(),
-        profile: &arguments.profile,
-        target: arguments.target.as_deref(),
+        packages: &packages.chain([LIBRARY]).collect::<Vec<_>>(),
+        profile,
+        target,
         environment: &[],
     };
     let made = build.run(&compiler)?;
     let module = wasm::module(&compiler)?;
 
-    let out = &arguments.out;
-    for program in PROGRAMS {
+    for (program, _) in PROGRAMS {
         let program = system.program(program);
         place(named(&made, &program)?, out, &format!("bin/{program}"), "")?;
     }
@@ -123,8 +141,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         &manifest,
         text.replace(LIBRARY_IN_EXAMPLES, &format!("./{library}")),
     )?;
-    println!("in {}", out.display());
-    Ok(())
+    let program = |name| out.join("bin").join(system.program(name));
+    Ok(Programs {
+        node: program(NODE),
+        client: program(CLIENT),
+    })
 }
 
 /// Puts one artifact where it belongs and says so.
@@ -185,7 +206,7 @@ mod tests {
             ),
         ] {
             let system = System::of(Some(target));
-            assert_eq!(system.program(PROGRAMS[0]), program);
+            assert_eq!(system.program(NODE), program);
             assert_eq!(
                 format!("{}/{}", system.library_folder(), system.library(LIBRARY)),
                 library

@@ -6,6 +6,7 @@
 mod build;
 mod check_deps;
 mod conformance;
+mod demo;
 mod dist;
 mod golden;
 mod schema;
@@ -37,6 +38,8 @@ enum Chore {
     Schema,
     /// Build everything that is shipped and lay it out
     Dist(dist::Arguments),
+    /// Show the whole system at work: hub, node, folder, terminal and services, until Ctrl-C
+    Demo(demo::Arguments),
     /// Check that the committed WASM module is what its source gives
     CheckWasm(wasm::Arguments),
 }
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
         Chore::Golden(arguments) => golden::run(&arguments),
         Chore::Schema => schema::run(),
         Chore::Dist(arguments) => dist::run(&arguments),
+        Chore::Demo(arguments) => demo::run(&arguments),
         Chore::CheckWasm(arguments) => wasm::check(&arguments),
     }
 }

@@ -80,7 +80,13 @@ pub(crate) struct Global {
 
     /// Read the hub's token from a file: one token, or the hub's `auth_tokens.json`. Without it the variable
     /// `SPIDERWEB_HUB_TOKEN` counts.
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(
+        long,
+        global = true,
+        env = "SPIDERWEB_HUB_TOKEN_FILE",
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath
+    )]
     pub(crate) hub_token_file: Option<PathBuf>,
 
     /// Read the operator token from a file, for hubs that have one. Without it the variable

@@ -10,7 +10,7 @@ impl Complaints {
         if self.0 == words {
             tracing::debug!("{words}");
         } else {
-            tracing::error!("{words}");
+            tracing::warn!("{words}");
             words.clone_into(&mut self.0);
         }
     }
