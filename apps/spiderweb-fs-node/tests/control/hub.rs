@@ -1,11 +1,14 @@
 //! A hub that does what a test says: it answers the handshake by itself and hands everything else to the test.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use spiderweb_transport::{Frame, Link, Message, Upgrade, UpgradeLimits, WebSocket};
 use tokio::net::TcpListener;
@@ -40,6 +43,8 @@ pub(crate) enum Manner {
 pub(crate) struct Arrival {
     pub(crate) connection: usize,
     pub(crate) path: String,
+    /// Names of the payload's members in the order they came.
+    pub(crate) members: Vec<String>,
     pub(crate) message: Said,
 }
 
@@ -49,6 +54,40 @@ pub(crate) enum Said {
     Ping,
     Close(Vec<u8>),
     Gone,
+}
+
+/// Names of members in the order they stand in a text.
+#[derive(Default)]
+pub(crate) struct Names(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some((name, IgnoredAny)) = map.next_entry()? {
+            self.0.push(name);
+        }
+        Ok(self)
+    }
+}
+
+fn members_of_payload(text: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Frame {
+        #[serde(default)]
+        payload: Names,
+    }
+    serde_json::from_slice(text).map_or_else(|_| Vec::new(), |frame: Frame| frame.payload.0)
 }
 
 enum Order {
@@ -204,21 +243,24 @@ async fn serve(
         let _ = socket.close().await;
         return;
     }
-    let tell = |message| {
+    let tell_of = |members, message| {
         let path = path.clone();
         let _ = arrived.send(Arrival {
             connection,
             path,
+            members,
             message,
         });
     };
+    let tell = |message| tell_of(Vec::new(), message);
     loop {
         tokio::select! {
             message = socket.receive() => match message {
                 Ok(Some(Message::Text(text))) => {
+                    let members = members_of_payload(&text);
                     let text: Value = serde_json::from_slice(&text).unwrap();
                     if manner != Manner::Silent && !shake_hands(&mut socket, manner, &text) {
-                        tell(Said::Text(text));
+                        tell_of(members, Said::Text(text));
                     }
                 }
                 Ok(Some(Message::Ping(payload))) => {

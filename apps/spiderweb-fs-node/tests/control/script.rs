@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # a comment
-//! > node_join {"invite_token":"inv-1"}      the node asks for this; `*` stands for any value, `$hub` for host and port
+//! > node_join {"invite_token":"inv-1"}      the node asks for this, in this order; `*` stands for any value, `$hub` for host and port
 //! < {"node_id":"node-2"}                    the hub answers with this payload,
 //! ! node_not_found NodeNotFound             or refuses with code and message,
 //! ? invalid_envelope UnsupportedType        or refuses without saying what
@@ -13,7 +13,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hub::{Arrival, Hub, Said};
+use crate::hub::{Arrival, Hub, Names, Said};
 
 /// Plays the hub's part. Gives the connection of the last tunnel that was welcomed.
 #[track_caller]
@@ -45,7 +45,9 @@ pub(crate) fn play(hub: &mut Hub, script: &str) -> Option<usize> {
 fn expect(hub: &mut Hub, rest: &str) -> Arrival {
     let (name, expected) = rest.split_once(' ').unwrap_or((rest, "{}"));
     let address = hub.address().to_string();
-    let expected: Value = serde_json::from_str(&expected.replace("$hub", &address)).unwrap();
+    let expected = expected.replace("$hub", &address);
+    let in_order: Names = serde_json::from_str(&expected).unwrap();
+    let expected: Value = serde_json::from_str(&expected).unwrap();
     let kind = match name {
         "tunnel" => "acheron.t_fs_hello".to_owned(),
         operation => format!("control.{operation}"),
@@ -62,12 +64,12 @@ fn expect(hub: &mut Hub, rest: &str) -> Arrival {
         assert_eq!(text["tag"], 1);
         contains(&expected, &text["payload"])
     } else {
-        is_like(&expected, &text["payload"])
+        is_like(&expected, &text["payload"]) && in_order.0 == arrival.members
     };
     assert!(
         is_alike,
-        "expected {name} {expected}\n  found {}",
-        text["payload"]
+        "expected {name} {expected} in this order\n  found {} as {:?}",
+        text["payload"], arrival.members
     );
     arrival
 }

@@ -1,5 +1,6 @@
 //! Requests through the tunnel.
 
+use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -98,11 +99,15 @@ fn clients_are_served_as_behind_the_listener() {
     // A client's events come before its answer, and go to everybody whatever one client's hello said.
     let root = routed.root();
     let tag = routed.send("mkdir", json!({"node": root, "payload": {"name": "new"}}));
-    let event = routed.hub.next(
-        "the event",
-        |arrival| matches!(&arrival.message, Said::Text(text) if text["type"] == "acheron.e_fs_inval_dir"),
+    let first = routed
+        .hub
+        .next("the event and the answer", |arrival| {
+            matches!(&arrival.message, Said::Text(text) if text["type"] == "acheron.e_fs_inval_dir" || text["tag"] == tag)
+        });
+    assert!(
+        matches!(&first.message, Said::Text(text) if text["payload"]["dir"] == root),
+        "{first:?}"
     );
-    assert!(matches!(event.message, Said::Text(text) if text["payload"]["dir"] == root));
     assert_eq!(routed.answer(tag)["ok"], true);
     // So do changes that others make on the disk.
     fs::write(routed.place.path("work/by-others"), "x").unwrap();
@@ -384,6 +389,82 @@ fn an_identity_that_is_refused_ends_the_tunnel_whatever_runs_in_it() {
             }
     });
     assert!(!matches!(first.message, Said::Text(_)), "{first:?}");
+}
+
+#[test]
+fn what_was_acknowledged_before_a_cut_is_there_after_it() {
+    let mut routed = Routed::start(Generation::Both, &[]);
+    let root = routed.root();
+    let made = routed.ask(
+        "create",
+        json!({"node": root, "payload": {"name": "log", "flags": 2}}),
+    );
+    let handle = made["payload"]["h"].as_u64().unwrap();
+    let mut acknowledged: Vec<usize> = Vec::new();
+    for round in 0..3 {
+        // Many writes are on their way when the tunnel breaks in the middle of them.
+        let offsets = (0..64).map(|number| (round * 64 + number) * 4);
+        let sent: HashMap<u32, usize> = offsets
+            .map(|at| {
+                let write = json!({"h": handle, "payload": {"off": at, "data_b64": "YWJjZA=="}});
+                (routed.send("write", write), at)
+            })
+            .collect();
+        let tunnel = routed.tunnel;
+        for _ in 0..20 {
+            let arrival = routed.hub.next("an answer", |arrival| {
+                arrival.connection == tunnel && matches!(arrival.message, Said::Text(_))
+            });
+            let Said::Text(text) = arrival.message else {
+                unreachable!()
+            };
+            let at = text["tag"]
+                .as_u64()
+                .and_then(|tag| sent.get(&u32::try_from(tag).ok()?));
+            if let (true, Some(at)) = (text["ok"] == true, at) {
+                acknowledged.push(*at);
+            }
+        }
+        routed.hub.drop_connection(tunnel);
+        routed.tunnel = play(&mut routed.hub, "> tunnel {\"node_id\":\"node-2\"}\n< welcome").unwrap();
+        let read = routed.ask("read", json!({"h": handle, "payload": {"off": 0, "len": 4}}));
+        assert_eq!(read["ok"], true, "the handle is still good: {read}");
+    }
+    let there = fs::read(routed.place.path("work/log")).unwrap();
+    assert!(acknowledged.len() > 10, "{acknowledged:?}");
+    for at in acknowledged {
+        assert_eq!(there.get(at..at + 4), Some(&b"abcd"[..]), "at {at}");
+    }
+}
+
+#[test]
+fn a_changed_manifest_costs_nobody_a_handle() {
+    let mut routed = Routed::start(
+        Generation::Seed,
+        &[
+            "--services-dir",
+            "services.d",
+            "--manifest-reload-interval-ms",
+            "50",
+        ],
+    );
+    let handle = routed.open("file");
+    let manifest = json!({
+        "service_id": "echo", "kind": "tool",
+        "runtime": {"type": "native_proc", "executable_path": "/bin/cat"},
+    });
+    fs::write(routed.place.path("services.d/echo.json"), manifest.to_string()).unwrap();
+    play(
+        &mut routed.hub,
+        "> node_service_upsert {\"node_id\":\"node-2\",\"node_secret\":\"secret-a\",\"platform\":\"*\",\"services\":\"*\"}\n< {}",
+    );
+    let exports = routed.ask("exports", json!({}));
+    assert_eq!(
+        exports["payload"]["exports"].as_array().unwrap().len(),
+        2,
+        "{exports}"
+    );
+    assert_eq!(routed.read(handle, 100)["payload"]["data_b64"], "aW5zaWRl");
 }
 
 #[test]

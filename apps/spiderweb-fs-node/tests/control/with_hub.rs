@@ -81,6 +81,70 @@ fn a_person_approves_a_client_reads_and_a_restart_of_the_hub_is_survived() {
 }
 
 #[test]
+fn twenty_nodes_share_a_hub() {
+    let place = Place::new();
+    let hub = Running::start(&place, "127.0.0.1:0");
+    let invite = hub.operator().ask("node_invite_create", json!({"max_uses": 20}));
+    let invite = invite["invite_token"].as_str().unwrap().to_owned();
+    let nodes: Vec<_> = (0..20)
+        .map(|number| {
+            let place = Place::new();
+            std::fs::write(place.path("work/file"), format!("node {number:03}")).unwrap();
+            let node = place
+                .command(&hub.url(), &["--invite-token", &invite])
+                .launch()
+                .unwrap();
+            (place, node)
+        })
+        .collect();
+    for (number, (place, node)) in nodes.iter().enumerate() {
+        says(node, "info: control tunnel established");
+        let mut client = routed(hub.address(), &place.state());
+        let handle = open(&mut client);
+        let expected = base64_simd::STANDARD.encode_to_string(format!("node {number:03}"));
+        assert_eq!(read(&mut client, &handle), expected, "node {number}");
+    }
+    let shown = hub.operator().ask("node_list", json!({}));
+    assert_eq!(shown["nodes"].as_array().unwrap().len(), 20);
+    drop(nodes);
+    hub.stop();
+}
+
+#[test]
+fn a_hub_that_lost_its_data_gets_its_nodes_back() {
+    let place = Place::new();
+    let hub = Running::start(&place, "127.0.0.1:0");
+    let invite = |hub: &Running| {
+        let invite = hub.operator().ask("node_invite_create", json!({}));
+        std::fs::write(place.path("invites"), invite["invite_token"].as_str().unwrap()).unwrap();
+    };
+    invite(&hub);
+    let node = place
+        .command(&hub.url(), &["--invite-token-file", "invites"])
+        .launch()
+        .unwrap();
+    says(&node, "info: control tunnel established");
+    let first = place.state();
+    let address = hub.address().to_string();
+    hub.stop();
+    std::fs::remove_file(place.path("hub.redb")).unwrap();
+    let hub = Running::start(&place, &address);
+    invite(&hub);
+    let second = eventually("another identity", || {
+        let state = place.state();
+        (state["node_id"].is_string() && state["node_secret"] != first["node_secret"]).then_some(state)
+    });
+    // The new id may be the old one.
+    eventually("a tunnel", || {
+        (node.log().matches("control tunnel established").count() > 1).then_some(())
+    });
+    let mut client = routed(hub.address(), &second);
+    let handle = open(&mut client);
+    assert_eq!(read(&mut client, &handle), "aW5zaWRl");
+    hub.stop();
+}
+
+#[test]
 fn a_node_that_is_deleted_pairs_anew_with_the_next_invite() {
     let place = Place::new();
     let hub = Running::start(&place, "127.0.0.1:0");
