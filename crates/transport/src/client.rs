@@ -77,6 +77,15 @@ pub enum DialError {
         /// What the system said.
         source: io::Error,
     },
+    /// The connection cannot be secured: usually the certificate is not the host's, or nobody vouches for it.
+    #[cfg(feature = "tls")]
+    #[error("no TLS with {address}; {hint}", hint = crate::tls::HINT)]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// What is wrong.
+        source: io::Error,
+    },
     /// The link failed during the upgrade.
     #[error("link failed during the upgrade")]
     Io(#[from] io::Error),
@@ -110,6 +119,7 @@ pub async fn dial(url: &WsUrl, options: &DialOptions) -> Result<WebSocket, DialE
             address: url.authority(),
             source,
         })?;
+        let link = secured(link, url).await?;
         upgrade(
             link,
             &url.authority(),
@@ -121,6 +131,23 @@ pub async fn dial(url: &WsUrl, options: &DialOptions) -> Result<WebSocket, DialE
     tokio::time::timeout(options.timeout, dialled)
         .await
         .unwrap_or(Err(DialError::TimedOut(options.timeout)))
+}
+
+#[cfg(feature = "tls")]
+async fn secured(link: Link, url: &WsUrl) -> Result<Link, DialError> {
+    if !url.is_secure() {
+        return Ok(link);
+    }
+    link.secured(url.host()).await.map_err(|source| DialError::Tls {
+        address: url.authority(),
+        source,
+    })
+}
+
+/// There are no secure addresses without TLS.
+#[cfg(not(feature = "tls"))]
+async fn secured(link: Link, _url: &WsUrl) -> Result<Link, DialError> {
+    Ok(link)
 }
 
 /// Upgrades a link that is connected already, within `options.timeout`.

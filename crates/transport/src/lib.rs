@@ -28,6 +28,8 @@ mod outbox;
 mod random;
 mod server;
 mod socket;
+#[cfg(feature = "tls")]
+mod tls;
 mod url;
 
 pub use backoff::Backoff;

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(feature = "tls")]
+use tokio_rustls::client::TlsStream;
 
 /// Silence after which the kernel asks whether the peer's machine still exists. Idle sessions are legitimate, so
 /// this is the only thing that finds a peer that vanished without a word.
@@ -42,6 +44,9 @@ const LINGER: Duration = Duration::from_secs(1);
 pub enum Link {
     /// A TCP connection, tuned by [`Link::tcp`].
     Tcp(TcpStream),
+    /// A TCP stream that was dialled and secured; see [`WsUrl::is_secure`](crate::WsUrl::is_secure).
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream<TcpStream>>),
     /// One end of a pipe inside this process.
     Memory(DuplexStream),
 }
@@ -64,6 +69,15 @@ impl Link {
         Ok(link)
     }
 
+    /// Secures a dialled link; `host` is whom the certificate has to name.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn secured(self, host: &str) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => Ok(Self::Tls(Box::new(crate::tls::secure(stream, host).await?))),
+            other => Ok(other),
+        }
+    }
+
     /// Two connected ends inside this process, each direction holding at most `capacity` bytes in flight.
     pub fn memory_pair(capacity: usize) -> (Self, Self) {
         let (a, b) = tokio::io::duplex(capacity);
@@ -74,6 +88,8 @@ impl Link {
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
             Self::Memory(_) => None,
         }
     }
@@ -85,15 +101,20 @@ impl Link {
         match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Self::Tcp(stream) => drop(rustix::net::sockopt::set_tcp_quickack(stream, true)),
+            #[cfg(all(feature = "tls", any(target_os = "linux", target_os = "android")))]
+            Self::Tls(stream) => drop(rustix::net::sockopt::set_tcp_quickack(stream.get_ref().0, true)),
             _ => {}
         }
     }
 
-    /// Ready when reading is worth an attempt, so that a buffer is only allocated for data that is there. Memory
-    /// links are always worth it.
+    /// Ready when reading is worth an attempt, so that a buffer is only allocated for data that is there. Where that
+    /// is not known it is always worth it.
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
+            // Something may be deciphered already.
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Poll::Ready(Ok(())),
             Self::Memory(_) => Poll::Ready(Ok(())),
         }
     }
@@ -118,6 +139,8 @@ impl AsyncRead for Link {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -127,6 +150,8 @@ impl AsyncWrite for Link {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -138,6 +163,8 @@ impl AsyncWrite for Link {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -145,6 +172,8 @@ impl AsyncWrite for Link {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.is_write_vectored(),
             Self::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -152,6 +181,8 @@ impl AsyncWrite for Link {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -159,6 +190,8 @@ impl AsyncWrite for Link {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -4,11 +4,13 @@ use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-const DEFAULT_PORT: u16 = 80;
+/// The ports of `ws://` and `wss://`.
+const DEFAULT_PORTS: [u16; 2] = [80, 443];
 
-/// A valid `ws://host[:port][/path][?query]`.
+/// A valid `ws://host[:port][/path][?query]`, or `wss://…` for TLS where it is built in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WsUrl {
+    is_secure: bool,
     /// A name, an IPv4 address, or an IPv6 address without brackets.
     host: String,
     port: u16,
@@ -18,7 +20,7 @@ pub struct WsUrl {
 
 /// Why a text is not a usable address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid WebSocket address {url:?}: {reason}; expected ws://host[:port][/path]")]
+#[error("invalid WebSocket address {url:?}: {reason}; expected ws://host[:port][/path] or wss://…")]
 pub struct WsUrlError {
     url: String,
     reason: &'static str,
@@ -30,7 +32,17 @@ impl WsUrl {
         &self.host
     }
 
-    /// The port to connect to; 80 unless the address names one.
+    /// Whether the connection is secured by TLS.
+    pub const fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// `ws` or `wss`.
+    pub const fn scheme(&self) -> &'static str {
+        if self.is_secure { "wss" } else { "ws" }
+    }
+
+    /// The port to connect to; 80, or 443 with TLS, unless the address names one.
     pub const fn port(&self) -> u16 {
         self.port
     }
@@ -52,10 +64,11 @@ impl WsUrl {
     /// The same host and port with another path and query.
     pub fn with_target(&self, target: &str) -> Result<Self, WsUrlError> {
         let target = check_target(target).map_err(|reason| {
-            let url = format!("ws://{}{target}", self.authority());
+            let url = format!("{}://{}{target}", self.scheme(), self.authority());
             WsUrlError { url, reason }
         })?;
         Ok(Self {
+            is_secure: self.is_secure,
             host: self.host.clone(),
             port: self.port,
             target,
@@ -67,6 +80,7 @@ impl From<SocketAddr> for WsUrl {
     /// The root of the server at this address.
     fn from(address: SocketAddr) -> Self {
         Self {
+            is_secure: false,
             host: address.ip().to_string(),
             port: address.port(),
             target: "/".to_owned(),
@@ -87,28 +101,31 @@ impl FromStr for WsUrl {
 
 impl fmt::Display for WsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.authority(), self.target)
+        write!(f, "{}://{}{}", self.scheme(), self.authority(), self.target)
     }
 }
 
 fn parse(url: &str) -> Result<WsUrl, &'static str> {
     let (scheme, rest) = url.split_once("://").ok_or("it has no scheme")?;
-    if scheme.eq_ignore_ascii_case("wss") {
-        return Err("wss:// (TLS) is not supported yet");
+    let is_secure = scheme.eq_ignore_ascii_case("wss");
+    if is_secure && !cfg!(feature = "tls") {
+        return Err("wss:// needs TLS, which this build does not have");
     }
-    if !scheme.eq_ignore_ascii_case("ws") {
+    if !is_secure && !scheme.eq_ignore_ascii_case("ws") {
         return Err("its scheme is not ws");
     }
     let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (host, port) = parse_authority(authority)?;
+    let [plain, secure] = DEFAULT_PORTS;
     Ok(WsUrl {
+        is_secure,
         host,
-        port,
+        port: port.unwrap_or(if is_secure { secure } else { plain }),
         target: check_target(target)?,
     })
 }
 
-fn parse_authority(authority: &str) -> Result<(String, u16), &'static str> {
+fn parse_authority(authority: &str) -> Result<(String, Option<u16>), &'static str> {
     if authority.contains('@') {
         return Err("it carries a user name, which WebSocket peers ignore");
     }
@@ -140,12 +157,11 @@ fn parse_authority(authority: &str) -> Result<(String, u16), &'static str> {
         return Err("its host has a character that no host name has");
     }
     let port = match port {
-        None => DEFAULT_PORT,
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
-            .parse()
-            .ok()
-            .filter(|&port| port != 0)
-            .ok_or("its port is not between 1 and 65535")?,
+        None => None,
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let port = digits.parse().ok().filter(|&port| port != 0);
+            Some(port.ok_or("its port is not between 1 and 65535")?)
+        }
         Some(_) => return Err("its port is not a number"),
     };
     Ok((host.to_owned(), port))
@@ -210,7 +226,6 @@ mod tests {
             ("", "no scheme"),
             ("hub:8790", "no scheme"),
             ("http://hub", "scheme is not ws"),
-            ("wss://hub", "not supported yet"),
             ("ws://", "no host"),
             ("ws:///v2/fs", "no host"),
             ("ws://:80", "no host"),
@@ -237,6 +252,20 @@ mod tests {
                     && error.contains("expected ws://"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_secure_address_needs_tls_and_has_a_port_of_its_own() {
+        let parsed = "WSS://hub/a".parse::<WsUrl>();
+        if cfg!(feature = "tls") {
+            let url = parsed.unwrap();
+            assert!(url.is_secure());
+            assert_eq!(url.to_string(), "wss://hub:443/a");
+            assert_eq!(url.with_target("/b").unwrap().to_string(), "wss://hub:443/b");
+            assert_eq!("wss://hub:8443/".parse::<WsUrl>().unwrap().port(), 8443);
+        } else {
+            assert!(parsed.unwrap_err().to_string().contains("does not have"));
         }
     }
 

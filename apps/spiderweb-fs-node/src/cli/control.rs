@@ -36,7 +36,7 @@ const MAX_LABEL: usize = 512;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Control mode")]
 pub(super) struct ControlFlags {
-    /// Serve through the hub at this address instead of listening: `ws://HOST[:PORT][/PATH]`
+    /// Serve through the hub at this address instead of listening: `ws://HOST[:PORT][/PATH]`, or `wss://…` for TLS
     #[arg(long, value_name = "URL", value_parser = url, allow_hyphen_values = true)]
     control_url: Option<WsUrl>,
 

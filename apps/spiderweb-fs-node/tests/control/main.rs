@@ -18,5 +18,7 @@ mod place;
 mod refusals;
 mod script;
 mod state;
+#[cfg(feature = "tls")]
+mod tls;
 mod tunnel;
 mod with_hub;

@@ -404,5 +404,10 @@ fn is_unknown_package<T>(sent: &Result<T, HubError>) -> bool {
 
 /// Where clients find this node: at its hub.
 pub(super) fn routed_url(config: &ControlConfig, identity: &Identity) -> String {
-    format!("ws://{}/v2/fs/node/{}", config.url.authority(), identity.node_id)
+    format!(
+        "{}://{}/v2/fs/node/{}",
+        config.url.scheme(),
+        config.url.authority(),
+        identity.node_id
+    )
 }
