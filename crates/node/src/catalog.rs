@@ -110,11 +110,16 @@ impl Entry {
         ))
     }
 
-    /// The same with what is known of it now (section 4.5).
-    pub fn observed(dialect: Dialect, manifest: &Manifest, standing: &Standing) -> Self {
+    /// The same with what is known of it now (section 4.5), as much of it as others may know.
+    pub fn observed(
+        dialect: Dialect,
+        manifest: &Manifest,
+        standing: &Standing,
+        disclosure: Disclosure,
+    ) -> Self {
         let state = standing.state().wire();
         let mounts = manifest.mounts.iter().map(|mount| (mount, state));
-        let runtime = with_status(&manifest.runtime_json, &standing.status_json());
+        let runtime = published(&manifest.runtime_json, &standing.status_json(), disclosure);
         Self(manifest_json(dialect, manifest, state, mounts, &runtime))
     }
 
@@ -299,16 +304,43 @@ fn mount_json(id: &str, path: &str, state: &str) -> String {
 }
 
 /// A manifest's `runtime` with `supervision_status` in the place it has already, or at the end.
-fn with_status(runtime: &str, status: &str) -> String {
+/// What a catalog says of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Disclosure {
+    /// Where drivers are, and how they are called, as originals say it.
+    #[default]
+    Full,
+    /// The names of their files alone.
+    NamesOnly,
+}
+
+/// The member `runtime` with how the service stands. What drivers find in their environment is nobody's business, and
+/// unknown to originals.
+fn published(runtime: &str, status: &str, disclosure: Disclosure) -> String {
     const NAME: &str = "supervision_status";
+    const PATHS: [&str; 4] = ["executable_path", "library_path", "module_path", "runner_path"];
     let root = Value::parse(runtime.as_bytes());
     let members = root.as_ref().ok().and_then(Value::as_object).unwrap_or_default();
     let mut is_placed = false;
     let mut out = ObjectWriter::new();
     for member in members {
-        let is_status = member.name == NAME;
-        is_placed |= is_status;
-        out = out.json(&member.name, if is_status { status } else { member.value.source });
+        let name = &*member.name;
+        let is_hidden = match disclosure {
+            Disclosure::Full => name == "env",
+            Disclosure::NamesOnly => matches!(name, "env" | "cwd" | "args"),
+        };
+        if is_hidden {
+            continue;
+        }
+        is_placed |= name == NAME;
+        out = match member.value.as_text() {
+            _ if name == NAME => out.json(name, status),
+            Some(path) if disclosure == Disclosure::NamesOnly && PATHS.contains(&name) => {
+                let file = path.rsplit(['/', '\\']).next().unwrap_or_default();
+                out.text(name, file)
+            }
+            _ => out.json(name, member.value.source),
+        };
     }
     if !is_placed {
         out = out.json(NAME, status);

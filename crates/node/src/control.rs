@@ -118,6 +118,7 @@ impl Control {
                     services: self.reloader.services(),
                     probes: book.clone(),
                     labels: self.config.labels.clone(),
+                    disclosure: self.config.disclosure,
                 },
                 tasks: &tasks,
                 news: news.clone(),

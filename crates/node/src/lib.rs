@@ -28,6 +28,7 @@ mod tasks;
 mod tunnel;
 mod wrong_tokens;
 
+pub use catalog::Disclosure;
 pub use config::{
     ControlConfig, DEFAULT_RELOAD, ExportConfig, Invites, Limits, NodeConfig, PairMode, ServicesConfig,
     TokenFileError, TokenKeeper, TokenSource,

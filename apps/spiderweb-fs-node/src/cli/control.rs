@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use spiderweb_node::{
-    Authorization, ControlConfig, Dialer, Invites, PairMode, TokenSource, WsUrl, WsUrlError,
+    Authorization, ControlConfig, Dialer, Disclosure, Invites, PairMode, TokenSource, WsUrl, WsUrlError,
 };
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::NodeName;
@@ -91,6 +91,10 @@ pub(super) struct ControlFlags {
     /// Label of the node in the catalog; repeat for more
     #[arg(long, value_name = "KEY=VALUE", value_parser = label, allow_hyphen_values = true)]
     label: Vec<(String, String)>,
+
+    /// Tell the hub no paths and arguments of drivers, only the names of their files
+    #[arg(long)]
+    redact_paths: bool,
 }
 
 fn url(text: &str) -> Result<WsUrl, BadValue> {
@@ -225,6 +229,11 @@ impl ControlFlags {
             backoff: self.reconnect_backoff_ms,
             backoff_max: self.reconnect_backoff_max_ms,
             labels: self.label,
+            disclosure: if self.redact_paths {
+                Disclosure::NamesOnly
+            } else {
+                Disclosure::Full
+            },
         }))
     }
 }
@@ -386,6 +395,8 @@ mod tests {
             assert_eq!(error.name, name, "{arguments:?}: {error:?}");
             assert!(error.words.contains(words), "{arguments:?}: {error:?}");
         }
+        assert_eq!(control(&[]).disclosure, Disclosure::Full);
+        assert_eq!(control(&["--redact-paths"]).disclosure, Disclosure::NamesOnly);
         let labelled = control(&["--label", "a=b=c d"]);
         assert_eq!(labelled.labels, [("a".to_owned(), "b=c d".to_owned())]);
     }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use spiderweb_hub::store::MemoryStore;
 use spiderweb_hub::{Database, Hub, HubConfig};
 use spiderweb_node::{
-    ControlConfig, Dialer, ExportConfig, Invites, Limits, ManifestSources, Node, NodeConfig, PairMode,
-    ServicesConfig, TokenSource,
+    ControlConfig, Dialer, Disclosure, ExportConfig, Invites, Limits, ManifestSources, Node, NodeConfig,
+    PairMode, ServicesConfig, TokenSource,
 };
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::{NodeName, request};
@@ -140,6 +140,7 @@ impl Network {
             backoff: Duration::from_millis(20),
             backoff_max: Duration::from_millis(200),
             labels: vec![("site".to_owned(), "lab".to_owned())],
+            disclosure: Disclosure::Full,
         };
         let config = NodeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -9,6 +9,8 @@ use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::NodeName;
 use spiderweb_transport::{Dialer, WsUrl};
 
+use crate::catalog::Disclosure;
+
 /// A node's relation to its hub.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
@@ -44,6 +46,8 @@ pub struct ControlConfig {
     pub backoff_max: Duration,
     /// Labels of the node, in order.
     pub labels: Vec<(String, String)>,
+    /// What the catalog says of this machine.
+    pub disclosure: Disclosure,
 }
 
 /// How a node becomes known to its hub.

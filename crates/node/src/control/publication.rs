@@ -7,7 +7,7 @@ use spiderweb_protocol::{Dialect, ServiceId};
 use spiderweb_runtime::{ProbeStatus, PublishedState};
 
 use super::probes::ProbeBook;
-use crate::catalog::{Catalog, Entry, Standing};
+use crate::catalog::{Catalog, Disclosure, Entry, Standing};
 use crate::manifest::Runtime;
 use crate::services::Services;
 
@@ -21,6 +21,7 @@ pub(super) struct Inventory {
     pub(super) services: Arc<Mutex<Services>>,
     pub(super) probes: ProbeBook,
     pub(super) labels: Vec<(String, String)>,
+    pub(super) disclosure: Disclosure,
 }
 
 impl Inventory {
@@ -51,9 +52,9 @@ impl Inventory {
             let entry = if dialect == Dialect::Head && offered.manifest.help_md.is_none() {
                 let mut manifest = offered.manifest.clone();
                 manifest.help_md = Some(NO_HELP.to_owned());
-                Entry::observed(dialect, &manifest, &standing)
+                Entry::observed(dialect, &manifest, &standing, self.disclosure)
             } else {
-                Entry::observed(dialect, offered.manifest, &standing)
+                Entry::observed(dialect, offered.manifest, &standing, self.disclosure)
             };
             entries.push(entry);
         }

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use spiderweb_node::catalog::{Catalog, Entry, Standing};
+use spiderweb_node::catalog::{Catalog, Disclosure, Entry, Standing};
 use spiderweb_node::manifest::{Context, Manifest, Runtime, parse};
 use spiderweb_protocol::{Dialect, Secret};
 use spiderweb_runtime::{Probe, PublishedState};
@@ -59,7 +59,9 @@ fn replay(
                 continue;
             }
             ("declared", Some(manifest)) => Entry::declared(dialect, manifest),
-            ("observed", Some(manifest)) => Entry::observed(dialect, manifest, &standing(manifest)),
+            ("observed", Some(manifest)) => {
+                Entry::observed(dialect, manifest, &standing(manifest), Disclosure::Full)
+            }
             ("fs", _) => Entry::fs(dialect, node_id, is_any_writable, export_count),
             ("terminal", _) => Entry::terminal(dialect, node_id, "1", PublishedState::Online),
             other => panic!("{other:?}"),
@@ -125,7 +127,7 @@ fn the_worse_of_probes_and_invokes_is_published() {
         let mut standing = standing(&manifest);
         standing.probe.state = probe;
         standing.health = health;
-        let entry = Entry::observed(Dialect::Seed, &manifest, &standing).to_string();
+        let entry = Entry::observed(Dialect::Seed, &manifest, &standing, Disclosure::Full).to_string();
         let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
         assert_eq!(entry["state"], published);
         assert_eq!(entry["mounts"][0]["state"], published);
@@ -152,12 +154,38 @@ fn a_declared_state_counts_where_there_is_no_driver() {
 fn a_status_that_was_declared_is_replaced_in_its_place() {
     let text = r#"{"service_id":"s","kind":"k","runtime":{"supervision_status":5,"note":"x"}}"#;
     let manifest = manifest(Dialect::Seed, "n", text);
-    let entry = Entry::observed(Dialect::Seed, &manifest, &Standing::catalog_only(&manifest)).to_string();
+    let entry = Entry::observed(
+        Dialect::Seed,
+        &manifest,
+        &Standing::catalog_only(&manifest),
+        Disclosure::Full,
+    )
+    .to_string();
     assert!(
         entry.contains(r#""runtime":{"supervision_status":{"state":"online","#),
         "{entry}"
     );
     assert!(entry.contains(r#""updated_at_ms":null},"note":"x"}"#), "{entry}");
+}
+
+#[test]
+fn what_drivers_are_given_is_not_told_and_paths_are_not_where_they_are_nobodys_business() {
+    let text = r#"{"service_id":"s","kind":"k","runtime":{"type":"native_proc","executable_path":"/opt/x/driver",
+        "args":["--token","t0ken"],"env":{"KEY":"s3cret"},"cwd":"/srv","timeout_ms":5000}}"#;
+    let manifest = manifest(Dialect::Seed, "n", text);
+    let runtime = |disclosure| {
+        let standing = Standing::catalog_only(&manifest);
+        let entry = Entry::observed(Dialect::Seed, &manifest, &standing, disclosure).to_string();
+        serde_json::from_str::<serde_json::Value>(&entry).unwrap()["runtime"].clone()
+    };
+    let full = runtime(Disclosure::Full);
+    assert_eq!(full["executable_path"], "/opt/x/driver");
+    assert_eq!(full["args"][1], "t0ken");
+    let names = runtime(Disclosure::NamesOnly);
+    assert_eq!(names["executable_path"], "driver");
+    assert_eq!(names["timeout_ms"], 5000);
+    assert!(names.get("args").or(names.get("cwd")).is_none(), "{names}");
+    assert!(full.get("env").or(names.get("env")).is_none(), "{full}");
 }
 
 #[test]
