@@ -29,7 +29,7 @@ pub(super) struct HubFlags {
     hub: Option<SocketAddr>,
 
     /// Folder for the hub's files and for this node's identity in it; ./spiderweb-hub-data unless given
-    #[arg(long, value_name = "DIR", requires = "hub")]
+    #[arg(long, value_name = "DIR")]
     hub_data_dir: Option<PathBuf>,
 }
 
@@ -67,7 +67,13 @@ impl HubFlags {
         environment: &impl Fn(&str) -> Option<String>,
     ) -> Result<Option<HubPlan>, CliError> {
         let Some(listen) = self.hub else {
-            return Ok(None);
+            return match self.hub_data_dir {
+                Some(_) => Err(conflict(
+                    "InvalidArguments",
+                    "--hub-data-dir: there is no hub in this process without --hub".to_owned(),
+                )),
+                None => Ok(None),
+            };
         };
         let folder = self
             .hub_data_dir
