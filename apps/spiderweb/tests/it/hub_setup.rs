@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use spiderweb_hub::store::MemoryStore;
 use spiderweb_hub::{Database, Hub, HubConfig};
 use spiderweb_node::{
-    ControlConfig, Dialer, Disclosure, ExportConfig, Invites, Limits, ManifestSources, Node, NodeConfig,
-    PairMode, ServicesConfig, TokenSource,
+    ControlConfig, Dialer, Disclosure, DiskWork, ExportConfig, Invites, Limits, ManifestSources, Node,
+    NodeConfig, PairMode, ServicesConfig, TokenSource,
 };
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::{NodeName, request};
@@ -123,6 +123,7 @@ impl Network {
         let control = ControlConfig {
             dialer: Dialer::tcp(),
             url: self.url().parse().unwrap(),
+            dialer: Dialer::tcp(),
             token: TokenSource::Absent,
             operator_token: TokenSource::Absent,
             pair_mode: PairMode::Invite,
@@ -166,6 +167,7 @@ impl Network {
             },
             token: None,
             limits: Limits::default(),
+            disk_work: DiskWork::default(),
         };
         self.nodes.push((config, None));
         self.restart_node(number);
