@@ -5,6 +5,7 @@ use spiderweb_client::{
 };
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::NodeId;
+use spiderweb_protocol::fs::Attr;
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -135,6 +136,30 @@ pub(crate) struct Above<'h> {
     pub(crate) name: &'h str,
     /// The node it stands for.
     pub(crate) node: Option<&'h KnownNode>,
+}
+
+impl Above<'_> {
+    /// How it is shown; a node changed when the hub last heard of it.
+    pub(crate) fn attr(&self) -> Attr {
+        let info = self.node.and_then(|node| node.info.as_ref());
+        let seen_ms = info.map_or(0, |info| info.last_seen_ms);
+        let seen = i64::try_from(seen_ms)
+            .unwrap_or_default()
+            .saturating_mul(1_000_000);
+        Attr {
+            id: 0,
+            k: 2,
+            m: 0o040_555,
+            n: 1,
+            u: 0,
+            g: 0,
+            sz: 0,
+            at: seen,
+            mt: seen,
+            ct: seen,
+            generation: 0,
+        }
+    }
 }
 
 /// How to connect to a node at its own address, from the command line.

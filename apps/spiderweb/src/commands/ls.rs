@@ -95,10 +95,8 @@ impl Lister<'_> {
     fn above(&mut self, path: &RemotePath, entries: &[Above<'_>]) -> Result<(), Failure> {
         let dir = path.to_string();
         let dir = dir.trim_end_matches('/');
-        for Above { name, node } in entries {
-            let info = node.and_then(|node| node.info.as_ref());
-            let seen_ms = info.map_or(0, |info| info.last_seen_ms);
-            self.entry(&format!("{dir}/{name}"), name, &above_attr(seen_ms))?;
+        for entry in entries {
+            self.entry(&format!("{dir}/{}", entry.name), entry.name, &entry.attr())?;
         }
         Ok(())
     }
@@ -177,25 +175,5 @@ impl Lister<'_> {
         };
         let (mode, time) = (mode_text(attr), local_minute(attr.mt));
         out.line(format_args!("{mode} {size} {time} {style}{shown}{style:#}"))
-    }
-}
-
-/// A directory that only the hub knows; a node changed when the hub last heard of it.
-fn above_attr(seen_ms: u64) -> Attr {
-    let seen = i64::try_from(seen_ms)
-        .unwrap_or_default()
-        .saturating_mul(1_000_000);
-    Attr {
-        id: 0,
-        k: 2,
-        m: 0o040_555,
-        n: 1,
-        u: 0,
-        g: 0,
-        sz: 0,
-        at: seen,
-        mt: seen,
-        ct: seen,
-        generation: 0,
     }
 }

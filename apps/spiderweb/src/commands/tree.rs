@@ -2,6 +2,7 @@
 
 use clap::Args;
 use spiderweb_client::{Place, RemotePath, Walk};
+use spiderweb_protocol::EntryName;
 use spiderweb_protocol::fs::{Attr, FileKind};
 
 use super::Context;
@@ -15,7 +16,7 @@ use crate::remote::{Reach, Remote};
 /// JSON: an array of {path, name, kind, size, mode, modified, id}, sorted by path.
 #[derive(Debug, Args)]
 pub(crate) struct Tree {
-    /// Where to begin; `/` shows every export.
+    /// Where to begin; `/` shows every export, and every node behind a hub.
     #[arg(value_name = "PATH", value_parser = remote_path, default_value = "/")]
     path: RemotePath,
 
@@ -37,12 +38,9 @@ struct Line {
 impl Tree {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
         let mut reach = Reach::open(&context.global).await?;
-        let remote = reach.to(&self.path).await?;
         let mut lines = Vec::new();
-        let mut failures = 0;
-        for (root, levels) in self.roots(&remote, &mut lines).await? {
-            failures += self.walk(&remote, &root, levels, &mut lines).await?;
-        }
+        let levels = self.depth.map_or(usize::MAX, usize::from);
+        let failures = self.gather(&mut reach, &self.path, levels, &mut lines).await?;
         lines.sort_by(|a, b| a.path.cmp(&b.path));
         self.print(context, &lines)?;
         if failures > 0 {
@@ -52,15 +50,58 @@ impl Tree {
         }
     }
 
-    /// The directories to walk and how many levels of each; exports shown at `/` are lines themselves.
+    /// Adds what is below `path`, on however many nodes that is, and returns how much could not be read.
+    async fn gather(
+        &self,
+        reach: &mut Reach,
+        path: &RemotePath,
+        levels: usize,
+        lines: &mut Vec<Line>,
+    ) -> Result<usize, Failure> {
+        let mut failures = 0;
+        let Some(entries) = reach.above(path)? else {
+            let remote = reach.to(path).await?;
+            for (root, levels) in self.roots(&remote, path, levels, lines).await? {
+                failures += self.walk(&remote, &root, levels, lines).await?;
+            }
+            return Ok(failures);
+        };
+        let mut below = Vec::new();
+        for entry in entries {
+            // What cannot stand in a path, no path leads to.
+            let Ok(name) = EntryName::new(entry.name) else {
+                continue;
+            };
+            let line = Line {
+                path: path.join(name),
+                attr: entry.attr(),
+            };
+            below.push(line.path.clone());
+            lines.push(line);
+        }
+        if levels > 1 {
+            for path in below {
+                // One node that is away hides no other.
+                let gathered = Box::pin(self.gather(reach, &path, levels - 1, lines)).await;
+                failures += gathered.unwrap_or_else(|failure| {
+                    failure.report();
+                    1
+                });
+            }
+        }
+        Ok(failures)
+    }
+
+    /// The directories to walk and how many levels of each; exports shown at the top are lines themselves.
     async fn roots(
         &self,
         remote: &Remote,
+        path: &RemotePath,
+        levels: usize,
         lines: &mut Vec<Line>,
     ) -> Result<Vec<(RemotePath, usize)>, Failure> {
-        let levels = self.depth.map_or(usize::MAX, usize::from);
-        if !matches!(remote.view.place(&self.path)?, Place::Top) {
-            return Ok(vec![(self.path.clone(), levels)]);
+        if !matches!(remote.view.place(path)?, Place::Top) {
+            return Ok(vec![(path.clone(), levels)]);
         }
         let mut roots = Vec::new();
         for path in remote

@@ -38,6 +38,10 @@ fn nodes_are_directories_and_paths_go_on_below_them() {
         (&json!("/nodes/edge/work/a.txt"), &json!(5))
     );
     assert_eq!(network.json("ls /nodes")[1]["path"], "/nodes/far");
+    let tree = network.ok("tree -L 3 /");
+    for shown in ["└── nodes", "edge", "far", "work"] {
+        assert!(tree.contains(shown), "{tree}");
+    }
     let tree = network.ok("tree /nodes/edge/work");
     assert!(
         tree.starts_with("/nodes/edge/work\n├── a.txt\n└── dir\n"),

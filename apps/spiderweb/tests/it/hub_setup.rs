@@ -123,7 +123,6 @@ impl Network {
         let control = ControlConfig {
             dialer: Dialer::tcp(),
             url: self.url().parse().unwrap(),
-            dialer: Dialer::tcp(),
             token: TokenSource::Absent,
             operator_token: TokenSource::Absent,
             pair_mode: PairMode::Invite,
