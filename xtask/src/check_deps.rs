@@ -12,10 +12,14 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("crates/protocol", &[]),
     ("crates/transport", &[]),
+    ("crates/daemon", &["transport"]),
     ("crates/fs", &["protocol"]),
     ("crates/runtime", &["protocol"]),
-    ("crates/node", &["protocol", "transport", "fs", "runtime"]),
-    ("crates/hub", &["protocol", "transport"]),
+    (
+        "crates/node",
+        &["protocol", "transport", "daemon", "fs", "runtime"],
+    ),
+    ("crates/hub", &["protocol", "transport", "daemon"]),
     ("crates/client", &["protocol", "transport"]),
     ("crates/mount", &["protocol", "client"]),
     ("crates/driver-sdk", &[]),
@@ -34,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const LIBRARIES: &[&str] = &[
     "protocol",
     "transport",
+    "daemon",
     "fs",
     "runtime",
     "node",

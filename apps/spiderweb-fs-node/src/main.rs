@@ -4,7 +4,6 @@
 mod check;
 mod cli;
 mod hub;
-mod logging;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
         }
         Command::Serve(plan) => *plan,
     };
-    logging::start();
+    spiderweb_daemon::logging::start();
     match serve(plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod cli;
-mod logging;
 
 use std::fmt;
 use std::io::Write as _;
@@ -27,7 +26,7 @@ fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    logging::start();
+    spiderweb_daemon::logging::start();
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -10,11 +10,11 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Variable that chooses what is logged, such as `debug` or `spiderweb_node=trace`; `info` without it.
-pub(crate) const VARIABLE: &str = "SPIDERWEB_LOG";
+/// Variable that chooses what is logged, such as `debug`, or `spiderweb_node=trace` for one crate; `info` without it.
+const VARIABLE: &str = "SPIDERWEB_LOG";
 
 /// Sends log lines to stderr from now on.
-pub(crate) fn start() {
+pub fn start() {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -17,16 +17,17 @@ pub enum DiskWork {
     InTurn,
 }
 
-/// Starts the node's tasks and waits for them. Nobody spawns without it.
+/// Starts a daemon's tasks and waits for them. Nobody spawns without it.
 #[derive(Debug, Clone)]
-pub(crate) struct Tasks {
+pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
     disk_work: DiskWork,
 }
 
 impl Tasks {
-    pub(crate) fn new(disk_work: DiskWork) -> Self {
+    /// Nobody runs yet.
+    pub fn new(disk_work: DiskWork) -> Self {
         Self {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -34,8 +35,8 @@ impl Tasks {
         }
     }
 
-    /// Runs a task to its end; [`stopped`](Self::stopped) tells it when to come to one.
-    pub(crate) fn spawn<F>(&self, name: &'static str, task: F)
+    /// Runs a task to its end, and says so under this name if it panics; [`stopped`](Self::stopped) tells it when to come to one.
+    pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -47,15 +48,12 @@ impl Tasks {
     }
 
     /// Runs work that may wait for a disk on a thread of its own.
-    pub(crate) fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+    pub fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
         drop(self.on_disk(work));
     }
 
     /// The same, with a result; `None` if the work panicked.
-    pub(crate) async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         self.on_disk(work).await.ok()
     }
 
@@ -67,12 +65,12 @@ impl Tasks {
     }
 
     /// The signal to end.
-    pub(crate) fn stopped(&self) -> &CancellationToken {
+    pub fn stopped(&self) -> &CancellationToken {
         &self.stop
     }
 
     /// Tells every task to end and waits for the last one.
-    pub(crate) async fn stop(&self) {
+    pub async fn stop(&self) {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;

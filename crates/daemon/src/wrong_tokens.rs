@@ -24,7 +24,7 @@ const MOST_ADDRESSES: usize = 1024;
 /// The answer to a wrong token is delayed, longer each time the address tries: guessing gets slow, and a mistyped
 /// token costs a tenth of a second. Only the guesser's own connection waits.
 #[derive(Default)]
-pub(crate) struct WrongTokens(Mutex<HashMap<Option<IpAddr>, Failures>>);
+pub struct WrongTokens(Mutex<HashMap<Option<IpAddr>, Failures>>);
 
 struct Failures {
     count: u32,
@@ -33,7 +33,7 @@ struct Failures {
 
 impl WrongTokens {
     /// Notes a failure, and says how long its answer has to wait.
-    pub(crate) fn pause(&self, address: Option<IpAddr>, now: Instant) -> Duration {
+    pub fn pause(&self, address: Option<IpAddr>, now: Instant) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.retain(|_, failures| now.duration_since(failures.last) < FORGIVEN);
         let crowded = failures.len() >= MOST_ADDRESSES && !failures.contains_key(&address);

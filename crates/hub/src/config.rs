@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::random::Random;
 use crate::registry::Terms;
 use crate::store::Store;
-use crate::tasks::DiskWork;
+use spiderweb_daemon::DiskWork;
 
 /// Name of the database in a hub's folder.
 const DATABASE_FILE: &str = "hub.redb";

@@ -15,8 +15,8 @@ use crate::config::{Database, HubConfig, TokenConfig};
 use crate::listener;
 use crate::shared::{Keeper, OpenFailure, Opened, Shared};
 use crate::store::{FileStore, OpenError, Store};
-use crate::tasks::Tasks;
 use crate::tokens::{TokenError, Tokens};
+use spiderweb_daemon::Tasks;
 
 /// Bytes in flight on a link inside this process.
 const MEMORY_LINK: usize = 256 * 1024;

@@ -26,15 +26,13 @@ mod random;
 mod router;
 mod session;
 mod shared;
-mod tasks;
 mod tokens;
 mod watch;
-mod wrong_tokens;
 
 pub use clock::Clock;
 pub use config::{Database, HubConfig, Limits, TokenConfig};
 pub use hub::{Hub, StartError};
 pub use random::{NoRandomness, Random};
 pub use shared::OpenFailure;
-pub use tasks::DiskWork;
+pub use spiderweb_daemon::DiskWork;
 pub use tokens::TokenError;

@@ -1,23 +1,16 @@
 //! Accepts connections, reads what they ask for, and hands them to sessions.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use spiderweb_daemon::accept;
 use spiderweb_protocol::control::{NodeId, server_error};
 use spiderweb_transport::{Asked, Frame, Link, PageRequest, Upgrade, UpgradeLimits, WebSocket};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 
 use crate::router::MASKING;
 use crate::session::{self, Peer};
 use crate::shared::Shared;
 use crate::tokens::{Principal, digest};
-
-/// Pause after a failed accept: the usual cause, a full descriptor table, does not go away faster.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections beyond the limit that are told so at a time; further ones are dropped without a word.
-const REFUSALS: usize = 64;
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,61 +40,8 @@ fn place(target: &str) -> Place {
 
 /// Accepts until the hub stops.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(shared.limits.connections));
-    let refusals = Arc::new(Semaphore::new(REFUSALS));
-    loop {
-        let accepted = tokio::select! {
-            () = shared.tasks.stopped().cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) if is_per_connection(&error) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        if let Ok(place) = places.clone().try_acquire_owned() {
-            let shared = shared.clone();
-            shared.tasks.clone().spawn("session", async move {
-                match Link::tcp(stream) {
-                    Ok(link) => connection(link, shared).await,
-                    Err(error) => tracing::debug!(%error, "connection lost at once"),
-                }
-                drop(place);
-            });
-        } else if let Ok(refusal) = refusals.clone().try_acquire_owned() {
-            tracing::warn!(
-                limit = shared.limits.connections,
-                "refused a connection over the limit"
-            );
-            shared.tasks.spawn("refusal", async move {
-                refuse(stream).await;
-                drop(refusal);
-            });
-        }
-    }
-}
-
-/// Failures of the connection that was to be accepted, not of the listener.
-fn is_per_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
-}
-
-async fn refuse(stream: TcpStream) {
-    let Ok(link) = Link::tcp(stream) else { return };
-    let limits = UpgradeLimits {
-        timeout: Duration::from_secs(1),
-        ..UpgradeLimits::default()
-    };
-    if let Ok(upgrade) = Upgrade::accept(link, &limits).await {
-        let _ = upgrade.refuse(503, "too many connections; try again later").await;
-    }
+    let (limit, tasks) = (shared.limits.connections, shared.tasks.clone());
+    accept(listener, limit, tasks, |link| connection(link, shared.clone())).await;
 }
 
 /// Serves one connection from its first byte.

@@ -13,10 +13,10 @@ use crate::random::Random;
 use crate::registry::{RecordError, Registry, Terms};
 use crate::router::Router;
 use crate::store::Store;
-use crate::tasks::Tasks;
 use crate::tokens::Tokens;
 use crate::watch::{CatalogEvent, History};
-use crate::wrong_tokens::WrongTokens;
+use spiderweb_daemon::Tasks;
+use spiderweb_daemon::WrongTokens;
 
 /// Changes a subscriber may be behind before it is told that it missed some.
 const FEED: usize = 64;

@@ -10,7 +10,7 @@ use spiderweb_protocol::{Dialect, Secret};
 
 pub use self::control::{ControlConfig, Invites, PairMode, TokenFileError, TokenKeeper, TokenSource};
 use crate::manifest::Sources;
-use crate::tasks::DiskWork;
+use spiderweb_daemon::DiskWork;
 
 /// A node's configuration.
 #[derive(Debug, Clone)]

@@ -18,8 +18,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::config::Limits;
-use crate::tasks::Tasks;
-use crate::wrong_tokens::WrongTokens;
+use spiderweb_daemon::Tasks;
+use spiderweb_daemon::WrongTokens;
 
 /// Threads that waits for locks may use at a time; part of what [`Limits::blocking_threads`] keeps for the node.
 const LOCK_ATTEMPTS: usize = 8;

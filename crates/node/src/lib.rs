@@ -24,9 +24,7 @@ mod listener;
 mod node;
 mod services;
 mod session;
-mod tasks;
 mod tunnel;
-mod wrong_tokens;
 
 pub use catalog::Disclosure;
 pub use config::{
@@ -36,6 +34,6 @@ pub use config::{
 pub use manifest::Sources as ManifestSources;
 pub use node::{Node, StartError};
 pub use services::ManifestFaults;
+pub use spiderweb_daemon::DiskWork;
 pub use spiderweb_transport::{Authorization, Dialer, WsUrl, WsUrlError};
 pub use state::{LockError, StoreError};
-pub use tasks::DiskWork;

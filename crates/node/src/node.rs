@@ -18,7 +18,7 @@ use crate::manifest::Sources;
 use crate::pairing::Stage;
 use crate::services::{ManifestFaults, Reloader, Services, now_ms};
 use crate::state::{IdentityStore, StoreError};
-use crate::tasks::{DiskWork, Tasks};
+use spiderweb_daemon::{DiskWork, Tasks};
 
 /// How often handles that nobody came back for are looked for, in their time of grace.
 const EXPIRY_CHECKS: u32 = 24;

@@ -35,7 +35,7 @@ use crate::manifest::{
     Diff, LeftOut, LoadedFile, Manifest, ManifestFault, Reserved, Runtime, Service as Declared, diff, settle,
 };
 use crate::state::services_file;
-use crate::tasks::Tasks;
+use spiderweb_daemon::Tasks;
 
 /// The services of a node, and the places of its exports.
 pub(crate) struct Services {

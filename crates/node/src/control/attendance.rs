@@ -24,7 +24,7 @@ use crate::lease::Lease;
 use crate::pairing::Identity;
 use crate::services::now_ms;
 use crate::state::{IdentityStore, Kept};
-use crate::tasks::Tasks;
+use spiderweb_daemon::Tasks;
 
 /// Changes of the catalog that come within this time travel together.
 const COALESCE: Duration = Duration::from_millis(250);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::connection::{Connection, HubError};
 use crate::config::ControlConfig;
-use crate::tasks::Tasks;
+use spiderweb_daemon::Tasks;
 
 /// A line to one hub.
 pub(crate) struct Line {

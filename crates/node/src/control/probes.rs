@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::manifest::Runtime;
 use crate::services::{Services, now_ms};
-use crate::tasks::Tasks;
+use spiderweb_daemon::Tasks;
 
 /// Longest pause, in case a service came that nobody told us of.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use super::machine::{Identity, Machine, Outcome, Pace, Stage, Step, is_hopeless}
 use crate::config::ControlConfig;
 use crate::control::{Complaints, HubError, Line, REPLY};
 use crate::state::{IdentityStore, Kept};
-use crate::tasks::Tasks;
+use spiderweb_daemon::Tasks;
 
 /// Goes on until this node has an identity; at once if it has one.
 ///

@@ -11,7 +11,7 @@ use super::file::{self, Contents, StateError, StateFile};
 use super::identity::{IdentityFault, Kept, MAX_IDENTITY, parse_identity, render_identity};
 use super::lock::{LockError, StateLock};
 use crate::pairing::{Identity, Stage};
-use crate::tasks::Tasks;
+use spiderweb_daemon::Tasks;
 
 /// What is known of a node's identity, in memory and in its file.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::tasks::DiskWork;
+    use spiderweb_daemon::DiskWork;
 
     const PAIRED: &str = r#"{"node_id":"node-2","node_secret":"s"}"#;
 

@@ -1,0 +1,15 @@
+//! What the node and the hub have in common as daemons.
+//!
+//! [`Tasks`] is who runs and how everybody ends, [`accept`] a listener with a limit, [`WrongTokens`] what guessing costs,
+//! and [`logging`] the lines operators read. What either of them serves is its own business.
+#![forbid(unsafe_code)]
+
+mod accept;
+#[cfg(feature = "logging")]
+pub mod logging;
+mod tasks;
+mod wrong_tokens;
+
+pub use accept::accept;
+pub use tasks::{DiskWork, Tasks};
+pub use wrong_tokens::WrongTokens;
