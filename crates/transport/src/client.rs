@@ -119,6 +119,8 @@ pub async fn dial(url: &WsUrl, options: &DialOptions) -> Result<WebSocket, DialE
             address: url.authority(),
             source,
         })?;
+        // Without it there are no secure addresses.
+        #[cfg(feature = "tls")]
         let link = secured(link, url).await?;
         upgrade(
             link,
@@ -142,12 +144,6 @@ async fn secured(link: Link, url: &WsUrl) -> Result<Link, DialError> {
         address: url.authority(),
         source,
     })
-}
-
-/// There are no secure addresses without TLS.
-#[cfg(not(feature = "tls"))]
-async fn secured(link: Link, _url: &WsUrl) -> Result<Link, DialError> {
-    Ok(link)
 }
 
 /// Upgrades a link that is connected already, within `options.timeout`.
