@@ -31,10 +31,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let is_wanted = |name: &str| arguments.only.iter().any(|part| name.contains(part));
     scenarios.retain(|scenario| arguments.only.is_empty() || is_wanted(&scenario.name));
-    let (left_out, to_play): (Vec<_>, Vec<_>) =
-        scenarios.iter().partition(|scenario| scenario.left_out().is_some());
+    let (left_out, to_play): (Vec<_>, Vec<_>) = scenarios
+        .iter()
+        .partition(|scenario| scenario.left_out().is_some());
     for scenario in &left_out {
-        println!("skip {}: {}", scenario.name, scenario.left_out().unwrap_or_default());
+        println!(
+            "skip {}: {}",
+            scenario.name,
+            scenario.left_out().unwrap_or_default()
+        );
     }
     let expected = Expected::default();
     let next = Mutex::new(to_play.iter());

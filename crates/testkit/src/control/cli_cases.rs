@@ -28,7 +28,9 @@ pub(super) fn play(binary: &Path, text: &str) -> Result<Vec<Difference>> {
         let ends = thread::scope(|scope| {
             let starts = some.iter().map(|case| scope.spawn(|| run(binary, case)));
             let starts: Vec<_> = starts.collect();
-            let ends = starts.into_iter().map(|start| start.join().expect("a case does not panic"));
+            let ends = starts
+                .into_iter()
+                .map(|start| start.join().expect("a case does not panic"));
             ends.collect::<Result<Vec<_>>>()
         })?;
         found.extend(ends.into_iter().flatten());
@@ -47,7 +49,10 @@ fn run(binary: &Path, case: &str) -> Result<Vec<Difference>> {
         .replace("/opt/node/bin/spiderweb-fs-node", &binary.display().to_string())
         .replace("/data/", &format!("{}/", root.display()));
     let case = parse(&case)?;
-    let name = case.get("case").and_then(Term::as_str).context("a case without a name")?;
+    let name = case
+        .get("case")
+        .and_then(Term::as_str)
+        .context("a case without a name")?;
     let texts = |name: &str| -> Vec<String> {
         let items = case.get(name).and_then(Term::as_list).unwrap_or_default().iter();
         items.filter_map(Term::as_str).map(str::to_owned).collect()
@@ -81,15 +86,24 @@ fn run(binary: &Path, case: &str) -> Result<Vec<Difference>> {
             (Some(code), None) => format!("{name}: exit {code}"),
         }
     };
-    let log: Vec<String> = node.log().lines().map(str::to_owned).collect();
-    let exit = end.map(|status| status.code().map_or("by a signal".to_owned(), |code| code.to_string()));
+    let log = if end.is_some() {
+        node.whole_log()
+    } else {
+        node.log()
+    };
+    let log: Vec<String> = log.lines().map(str::to_owned).collect();
+    let exit = end.map(|status| {
+        status
+            .code()
+            .map_or("by a signal".to_owned(), |code| code.to_string())
+    });
     let (recorded, ours) = (words(recorded_exit, &texts("stderr")), words(exit, &log));
     let mut found = Vec::new();
     if recorded != ours {
         found.push(Difference::new(recorded, ours));
     }
     if let (Some(path), Some(after)) = (state, case.get("state_file_after").and_then(Term::as_str)) {
-        let ours = fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
+        let ours = fs::read_to_string(path).unwrap_or_else(|_| "no file".to_owned());
         if ours != after {
             found.push(Difference::new(format!("{name}: state {after}"), ours));
         }
@@ -102,7 +116,10 @@ fn run(binary: &Path, case: &str) -> Result<Vec<Difference>> {
         }
         ours.sort();
         if made != ours {
-            found.push(Difference::new(format!("{name}: {}", made.join(" ")), ours.join(" ")));
+            found.push(Difference::new(
+                format!("{name}: {}", made.join(" ")),
+                ours.join(" "),
+            ));
         }
     }
     Ok(found)

@@ -91,7 +91,10 @@ fn members(
     }
     for (name, value) in ours {
         if value_in(recorded, name).is_none() {
-            found.push(Difference::new(format!("{at}.{name} missing"), shown(&json(value))));
+            found.push(Difference::new(
+                format!("{at}.{name} missing"),
+                shown(&json(value)),
+            ));
         }
     }
     for (name, value) in recorded {
@@ -116,7 +119,10 @@ fn members(
             if is_name_of_file(name) {
                 let known = *numbers.entry(number).or_insert(other);
                 if known != other {
-                    found.push(Difference::new(format!("{at}: the same number"), "another number"));
+                    found.push(Difference::new(
+                        format!("{at}: the same number"),
+                        "another number",
+                    ));
                 }
                 continue;
             }

@@ -34,10 +34,9 @@ pub(super) fn play(binary: &Path, scenario: &str, text: &str) -> Result<Vec<Diff
     let place = tempfile::Builder::new().prefix("control-").tempdir()?;
     let root = place.path();
     let server = Server::start()?;
-    let programs = binary.parent().unwrap_or(root);
     let text = text
         .replace("127.0.0.1:20311", &server.address().to_string())
-        .replace("/opt/node/bin/", &format!("{}/", programs.display()))
+        .replace("/opt/node/bin/", &format!("{}/", root.display()))
         .replace("/data/", &format!("{}/", root.display()));
     let recording = Recording::parse(&text)?;
     build(root, &recording)?;
@@ -55,6 +54,7 @@ pub(super) fn play(binary: &Path, scenario: &str, text: &str) -> Result<Vec<Diff
         lease: None,
         stage: 0,
         is_over: false,
+        is_starting: false,
         binary: binary.to_owned(),
         root: root.to_owned(),
         recording,
@@ -87,7 +87,7 @@ fn build(root: &Path, recording: &Recording) -> Result<()> {
         #[cfg(unix)]
         fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let manifest = format!(
-            r#"{{"service_id":"echo-main","kind":"echo","capabilities":{{"invoke":true}},"runtime":{{"type":"native_proc","executable_path":{}}}}}"#,
+            r#"{{"service_id":"echo-main","kind":"echo","capabilities":{{"invoke":true}},"runtime":{{"type":"native_proc","abi":"namespace-driver-v1","executable_path":{}}}}}"#,
             json(&Term::text(program.display().to_string()))
         );
         fs::write(root.join("services.d/echo.json"), manifest)?;
@@ -160,6 +160,8 @@ struct Player {
     lease: Option<(Term, Term)>,
     stage: usize,
     is_over: bool,
+    /// Whether the last node that was started has neither dialled nor ended.
+    is_starting: bool,
     binary: PathBuf,
     root: PathBuf,
 }
@@ -177,6 +179,11 @@ impl Player {
             let limit = Instant::now() + STAGE_LIMIT;
             let mut patience = Instant::now() + PATIENCE;
             while !self.is_done() && Instant::now() < patience.min(limit) {
+                if self.is_starting
+                    && let Some(Some(node)) = self.nodes.last_mut()
+                {
+                    self.is_starting = node.exited()?.is_none();
+                }
                 if self.turn() {
                     patience = Instant::now() + PATIENCE;
                 }
@@ -201,6 +208,7 @@ impl Player {
                     .arguments(arguments)
                     .launch()?;
                 self.nodes.push(Some(node));
+                self.is_starting = true;
                 self.ends.push(None);
             }
             Act::Stop | Act::Kill => {
@@ -246,7 +254,8 @@ impl Player {
             steps.get(tunnel.at).is_none_or(|(stage, _)| *stage > self.stage)
         };
         let expected = |stages: &[String]| stages.get(self.stage).cloned().unwrap_or_default();
-        self.control.stage(self.stage) == expected(&self.expected.control)
+        !self.is_starting
+            && self.control.stage(self.stage) == expected(&self.expected.control)
             && self.hellos.stage(self.stage) == expected(&self.expected.hellos)
             && self.tunnels.iter().all(is_played)
     }
@@ -272,7 +281,10 @@ impl Player {
             return;
         }
         match said {
-            Said::Head(head) => self.compare_head(&head),
+            Said::Head(head) => {
+                self.is_starting = false;
+                self.compare_head(&head);
+            }
             Said::Text(text) => match recording::parse(&text) {
                 Ok(message) if operation(&message).is_some() => self.answer(conn, &message),
                 Ok(message) => self.open_tunnel(conn, &message),
@@ -323,7 +335,7 @@ impl Player {
         }
         let short = sequence::short(name);
         let payload = json(message.get("payload").unwrap_or(&Term::Null));
-        let Some(at) = self.choose(short, &payload) else {
+        let Some(at) = self.choose(short, message, &payload) else {
             self.control.add(short, &payload, Some("unknown"));
             self.found.push(Difference::new("no such operation", name));
             return;
@@ -339,12 +351,21 @@ impl Player {
     }
 
     /// The recorded operation to answer with: the next one of this stage, or the last one again.
-    fn choose(&mut self, operation: &str, payload: &str) -> Option<usize> {
+    ///
+    /// Of catalogs the one that says what ours says: the original publishes before it looked at its services, ours may
+    /// have looked already.
+    fn choose(&mut self, operation: &str, message: &Term, payload: &str) -> Option<usize> {
         let last = self.last.get(operation).copied();
         let is_repeated = operation == UPSERT && self.control.is_known_catalog(payload);
         let asks = self.recording.asks.iter().enumerate();
         let mut open = asks.filter(|(at, ask)| ask.operation == operation && !self.used[*at]);
-        let next = open.clone().find(|(_, ask)| ask.stage == self.stage);
+        let has_tunnel = self.hellos.has_begun(self.stage);
+        let is_due = |ask: &Ask| ask.stage == self.stage && (has_tunnel || !ask.is_after_hello);
+        let mut of_stage = open.clone().filter(|(_, ask)| is_due(ask));
+        let is_same = |(_, ask): &(usize, &Ask)| {
+            operation != UPSERT || self.differences(&ask.request, message).is_empty()
+        };
+        let next = of_stage.clone().find(is_same).or_else(|| of_stage.next());
         let at = match (next, last) {
             (Some(_), Some(last)) if is_repeated => last,
             (Some((at, _)), _) => at,
@@ -357,16 +378,13 @@ impl Player {
     }
 
     fn compare(&mut self, recorded: &Term, ours: &Term) {
-        let kind = ours.get("type").and_then(Term::as_str).unwrap_or_default();
-        let at = kind.split_once('.').map_or(kind, |(_, name)| name);
-        let mut ours = ours.clone();
-        // Ours are unique.
-        if let (Some(id), Some(recorded)) = (ours.get_mut("id"), recorded.get("id"))
-            && id.as_str().is_some()
-        {
-            *id = recorded.clone();
-        }
-        compare::compare(at, recorded, &ours, &mut self.numbers, &mut self.found);
+        let mut numbers = std::mem::take(&mut self.numbers);
+        self.found.extend(differences(recorded, ours, &mut numbers));
+        self.numbers = numbers;
+    }
+
+    fn differences(&self, recorded: &Term, ours: &Term) -> Vec<Difference> {
+        differences(recorded, ours, &mut self.numbers.clone())
     }
 
     fn reply(&mut self, conn: usize, message: &Term, reply: &Term) {
@@ -381,7 +399,9 @@ impl Player {
             *id = asked;
         }
         if let Some(payload) = reply.get_mut("payload") {
-            let asked = message.get("payload").and_then(|payload| payload.get("lease_ttl_ms"));
+            let asked = message
+                .get("payload")
+                .and_then(|payload| payload.get("lease_ttl_ms"));
             let lifetime = asked.and_then(Term::as_u64);
             if let (Some(end), Some(lifetime)) = (payload.get_mut("lease_expires_at_ms"), lifetime) {
                 let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -396,7 +416,10 @@ impl Player {
     }
 
     fn open_tunnel(&mut self, conn: usize, hello: &Term) {
-        let script = self.tunnels.len().min(self.recording.tunnels.len().saturating_sub(1));
+        let script = self
+            .tunnels
+            .len()
+            .min(self.recording.tunnels.len().saturating_sub(1));
         let Some(recorded) = self.recording.tunnels.get(script) else {
             self.found.push(Difference::new("no tunnel", json(hello)));
             return;
@@ -405,7 +428,7 @@ impl Player {
         let reply = recorded.steps.first().map(|(_, step)| step.clone());
         if let Some(Step::Ask(reply, _)) = reply {
             let refusal = reply.get("error").and_then(|error| error.get("message"));
-            self.hellos.add("ok", "", refusal.and_then(Term::as_str));
+            self.hellos.add("hello", "", refusal.and_then(Term::as_str));
         }
         self.compare(&recorded_hello, hello);
         self.tunnels.push(Open {
@@ -489,9 +512,9 @@ impl Player {
             _ => None,
         });
         let found = found.into_iter().find(|(_, _, message)| is_wanted(message));
-        let name = recorded.message_type().unwrap_or("?").to_owned();
+        let name = recorded.message_type().unwrap_or("?");
         let Some((index, number, message)) = found else {
-            return self.misses(at, &name);
+            return self.misses(at, name);
         };
         let tunnel = &mut self.tunnels[at];
         tunnel.came.remove(index);
@@ -522,6 +545,7 @@ impl Player {
         let since = *tunnel.waiting.get_or_insert_with(Instant::now);
         let is_over = tunnel.is_gone || since.elapsed() > FRAME_PATIENCE;
         if is_over {
+            let name = format!("tunnel {}: {name}", at + 1);
             self.found.push(Difference::new(name, "nothing"));
         }
         is_over
@@ -534,10 +558,11 @@ impl Player {
             ("tunnels", self.recording.hellos.print(), self.hellos.print()),
         ] {
             if recorded != ours {
-                self.found.push(Difference::new(format!("{what}: {recorded}"), ours));
+                self.found
+                    .push(Difference::new(format!("{what}: {recorded}"), ours));
             }
         }
-        for tunnel in &self.tunnels {
+        for (at, tunnel) in self.tunnels.iter().enumerate() {
             for (_, said) in &tunnel.came {
                 let Said::Text(text) = said else { continue };
                 let message = recording::parse(text)?;
@@ -545,8 +570,9 @@ impl Player {
                 if !message.is_event() {
                     let name = message.message_type().unwrap_or("?");
                     let error = message.get("error").map(json).unwrap_or_default();
+                    let nothing = format!("tunnel {}: nothing", at + 1);
                     self.found
-                        .push(Difference::new("nothing", format!("{name} {error}").trim_end()));
+                        .push(Difference::new(nothing, format!("{name} {error}").trim_end()));
                 }
             }
         }
@@ -558,7 +584,9 @@ impl Player {
         let Some(mut recorded) = self.recording.final_state.clone() else {
             return Ok(());
         };
-        let is_leased = recorded.get("lease_token").is_some_and(|token| *token != Term::Null);
+        let is_leased = recorded
+            .get("lease_token")
+            .is_some_and(|token| *token != Term::Null);
         if let (true, Some((token, end))) = (is_leased, self.lease.clone()) {
             for (name, value) in [("lease_token", token), ("lease_expires_at_ms", end)] {
                 if let Some(member) = recorded.get_mut(name) {
@@ -589,9 +617,26 @@ impl Player {
                     Some(code) => format!("exit {code}"),
                     None => "runs".to_owned(),
                 };
-                self.found.push(Difference::new(words(*recorded), words(ours)));
+                let recorded = format!("node {}: {}", at + 1, words(*recorded));
+                self.found.push(Difference::new(recorded, words(ours)));
             }
         }
         Ok(())
     }
+}
+
+/// A recorded message against ours.
+fn differences(recorded: &Term, ours: &Term, numbers: &mut Numbers) -> Vec<Difference> {
+    let kind = ours.get("type").and_then(Term::as_str).unwrap_or_default();
+    let at = kind.split_once('.').map_or(kind, |(_, name)| name);
+    let mut ours = ours.clone();
+    // Ours are unique.
+    if let (Some(id), Some(recorded)) = (ours.get_mut("id"), recorded.get("id"))
+        && id.as_str().is_some()
+    {
+        *id = recorded.clone();
+    }
+    let mut found = Vec::new();
+    compare::compare(at, recorded, &ours, numbers, &mut found);
+    found
 }

@@ -37,6 +37,8 @@ pub(super) enum Act {
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
     pub(super) stage: usize,
+    /// A refusal that came after a tunnel was opened: it must not come before, or the node would never open it.
+    pub(super) is_after_hello: bool,
     pub(super) operation: String,
     pub(super) request: Term,
     pub(super) reply: Term,
@@ -225,6 +227,7 @@ impl Recording {
         if is_new || operation == REFRESH {
             self.asks.push(Ask {
                 stage: asked.stage,
+                is_after_hello: refusal.is_some() && self.hellos.has_begun(asked.stage),
                 operation: operation.to_owned(),
                 request: message.clone(),
                 reply: reply.clone(),
@@ -255,11 +258,13 @@ impl Recording {
                 (true, None, Some(_)) => Step::ExpectClose(payload(line)),
                 (false, None, Some(op)) => Step::Say(odd_frame(op, payload(line))),
                 (from_node, None, None) => {
-                    let Some(message) = line.message().cloned() else { continue };
+                    let Some(message) = line.message().cloned() else {
+                        continue;
+                    };
                     if is_first && !from_node {
                         is_first = false;
                         let refusal = message.get("error").and_then(|error| error.get("message"));
-                        self.hellos.add("ok", "", refusal.and_then(Term::as_str));
+                        self.hellos.add("hello", "", refusal.and_then(Term::as_str));
                         Step::Ask(message, false)
                     } else if from_node {
                         Step::Expect(message)
@@ -294,9 +299,7 @@ impl Recording {
 fn ends_by_itself(lines: &[Line]) -> bool {
     let stage = lines[0].stage;
     lines.iter().take_while(|line| line.stage == stage).any(|line| {
-        line.is_from_node()
-            && line.text("event") == Some("http")
-            && line.text("path") == Some(TUNNEL)
+        line.is_from_node() && line.text("event") == Some("http") && line.text("path") == Some(TUNNEL)
     })
 }
 
@@ -304,12 +307,9 @@ fn ends_by_itself(lines: &[Line]) -> bool {
 fn acts(note: &str, following: &[Term]) -> Option<Vec<Act>> {
     let acts = match note {
         "secret in state file replaced; node restarted" => {
-            let secret = following.iter().find_map(|line| {
-                line.get("frame")?
-                    .get("payload")?
-                    .get("node_secret")?
-                    .as_str()
-            });
+            let secret = following
+                .iter()
+                .find_map(|line| line.get("frame")?.get("payload")?.get("node_secret")?.as_str());
             let secret = secret.unwrap_or_default().to_owned();
             vec![Act::Stop, Act::ReplaceSecret(secret), Act::Start]
         }

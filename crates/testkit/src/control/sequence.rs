@@ -71,6 +71,11 @@ impl Sequence {
         !is_repeated
     }
 
+    /// Whether anything was asked in a stage.
+    pub(super) fn has_begun(&self, stage: usize) -> bool {
+        self.stages.get(stage).is_some_and(|words| !words.is_empty())
+    }
+
     /// One stage in words.
     pub(super) fn stage(&self, stage: usize) -> String {
         match self.stages.get(stage) {
