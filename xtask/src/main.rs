@@ -6,6 +6,7 @@
 mod build;
 mod check_deps;
 mod conformance;
+mod control_conformance;
 mod demo;
 mod dist;
 mod golden;
@@ -32,6 +33,8 @@ enum Chore {
     Conformance(conformance::Arguments),
     /// Replay vectors of the original node's services against a binary of ours
     ServiceConformance(service_conformance::Arguments),
+    /// Replay recorded exchanges with control servers against a binary of ours
+    ControlConformance(control_conformance::Arguments),
     /// Make the golden files from recordings
     Golden(golden::Arguments),
     /// Write the JSON Schema of manifests to `docs/schema`
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
         Chore::CheckDeps => check_deps::run(),
         Chore::Conformance(arguments) => conformance::run(&arguments),
         Chore::ServiceConformance(arguments) => service_conformance::run(&arguments),
+        Chore::ControlConformance(arguments) => control_conformance::run(&arguments),
         Chore::Golden(arguments) => golden::run(&arguments),
         Chore::Schema => schema::run(),
         Chore::Dist(arguments) => dist::run(&arguments),

@@ -1,5 +1,6 @@
 //! What the tests of this workspace share.
 //!
+//! * [`control`]: recorded exchanges with control servers, played against a node in control mode.
 //! * [`raw_peer`]: a blocking WebSocket client with the bytes in hand, able to send broken frames.
 //! * [`file_peer`]: file operations over it, one method each.
 //! * [`model`]: a file tree in memory, to compare with.
@@ -18,6 +19,7 @@
     reason = "test code: a broken assumption should stop the test where it is noticed"
 )]
 
+pub mod control;
 pub mod file_peer;
 pub mod model;
 pub mod process;

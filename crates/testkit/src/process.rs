@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -141,7 +141,7 @@ impl NodeCommand {
         let stderr = child.stderr.take().context("a child without standard error")?;
         let log = Arc::new(Mutex::new(String::new()));
         let (found, address) = channel();
-        thread::spawn({
+        let keeper = thread::spawn({
             let log = Arc::clone(&log);
             move || keep_log(BufReader::new(stderr), &log, &found)
         });
@@ -151,6 +151,7 @@ impl NodeCommand {
                 child,
                 addr: nowhere,
                 log,
+                keeper: Some(keeper),
             },
             address,
         ))
@@ -181,6 +182,7 @@ pub struct NodeProcess {
     child: Child,
     addr: SocketAddr,
     log: Arc<Mutex<String>>,
+    keeper: Option<JoinHandle<()>>,
 }
 
 impl NodeProcess {
@@ -199,6 +201,15 @@ impl NodeProcess {
         self.log
             .lock()
             .map_or_else(|poisoned| poisoned.into_inner().clone(), |log| log.clone())
+    }
+
+    /// All it wrote to standard error; waits until it can write no more.
+    pub fn whole_log(&mut self) -> String {
+        if let Some(keeper) = self.keeper.take() {
+            // A keeper that panicked has kept what it could.
+            let _ = keeper.join();
+        }
+        self.log()
     }
 
     /// Its exit status, when it has ended.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
+
 use crate::hub::{Generation, Hub, Manner};
 use crate::place::{PAIRED, Place, SOON, eventually, says};
 use crate::script::play;
@@ -26,6 +28,26 @@ fn a_second_process_is_told_who_the_first_is() {
     let mut third = place.command(NOBODY, &[]).launch().unwrap();
     says(&third, "control tunnel");
     assert!(third.exited().unwrap().is_none());
+}
+
+#[test]
+fn what_a_hub_leaves_out_is_null() {
+    let (place, mut hub) = (Place::new(), Hub::start(SEED));
+    let _node = place.start(&hub, &["--invite-token", "inv-1"]);
+    play(
+        &mut hub,
+        r#"
+        > node_join {"invite_token":"inv-1","node_name":"edge","fs_url":"","lease_ttl_ms":900000}
+        < {"node_id":"n1","node_secret":"s","lease_token":"l"}
+        "#,
+    );
+    let state = eventually("the identity", || {
+        Some(place.state()).filter(|state| state["node_id"] == "n1")
+    });
+    assert_eq!(
+        [&state["node_name"], &state["fs_url"]],
+        [&Value::Null, &Value::Null]
+    );
 }
 
 #[test]

@@ -88,8 +88,8 @@ impl Registry {
         let node = self.nodes.get(id).ok_or(Code::NodeNotFound)?;
         Ok(Credentials {
             node_id: node.id.clone(),
-            node_name: node.name.clone(),
-            fs_url: node.fs_url.clone(),
+            node_name: Some(node.name.clone()),
+            fs_url: Some(node.fs_url.clone()),
             node_secret: node.secret.clone(),
             lease_token: node.lease_token.clone(),
             platform: node.platform.clone(),

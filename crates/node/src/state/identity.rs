@@ -41,8 +41,8 @@ impl Kept {
             }),
             lease_token: Some(credentials.lease_token.clone()),
             lease_expires_at_ms: credentials.lease_expires_at_ms,
-            node_name: Some(credentials.node_name.clone()),
-            fs_url: Some(credentials.fs_url.clone()),
+            node_name: credentials.node_name.clone(),
+            fs_url: credentials.fs_url.clone(),
         }
     }
 

@@ -18,10 +18,10 @@ pub(super) fn with_ttl(payload: ObjectWriter, ttl: Option<u64>) -> ObjectWriter 
 pub struct Credentials {
     /// Who it is.
     pub node_id: NodeId,
-    /// What the hub calls it.
-    pub node_name: String,
-    /// The address the hub knows.
-    pub fs_url: String,
+    /// What the hub calls it, if it says so.
+    pub node_name: Option<String>,
+    /// The address the hub knows, if it says so.
+    pub fs_url: Option<String>,
     /// How it proves to be itself.
     pub node_secret: Secret,
     /// New with every refresh; nothing asks for it.
@@ -35,10 +35,13 @@ pub struct Credentials {
 impl Credentials {
     /// The payload.
     pub fn encode(&self) -> String {
-        ObjectWriter::new()
-            .text("node_id", self.node_id.as_str())
-            .text("node_name", &self.node_name)
-            .text("fs_url", &self.fs_url)
+        let mut payload = ObjectWriter::new().text("node_id", self.node_id.as_str());
+        for (name, text) in [("node_name", &self.node_name), ("fs_url", &self.fs_url)] {
+            if let Some(text) = text {
+                payload = payload.text(name, text);
+            }
+        }
+        payload
             .text("node_secret", self.node_secret.expose())
             .text("lease_token", self.lease_token.expose())
             .json("platform", self.platform.encode())
@@ -50,8 +53,8 @@ impl Credentials {
     pub fn decode(fields: Fields<'_>) -> Result<Self, FieldFault> {
         Ok(Self {
             node_id: fields.checked("node_id", NodeId::new)?,
-            node_name: fields.text("node_name").unwrap_or_default().to_owned(),
-            fs_url: fields.text("fs_url").unwrap_or_default().to_owned(),
+            node_name: fields.text("node_name").map(str::to_owned),
+            fs_url: fields.text("fs_url").map(str::to_owned),
             node_secret: fields.secret("node_secret")?,
             lease_token: fields.secret("lease_token")?,
             platform: Platform::decode(fields).ok().flatten().unwrap_or_default(),
