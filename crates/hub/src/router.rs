@@ -7,13 +7,14 @@ pub(crate) mod route;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spiderweb_protocol::control::{FramePeek, NodeId, TunnelInfo};
 use spiderweb_protocol::fs::encode_error;
 use spiderweb_protocol::{Errno, Tag};
 use spiderweb_transport::{Frame, Masking};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use self::route::{Answered, ClientId, Contested, Failed, Generation, Route, Unroutable};
 use crate::outlet::{Goodbye, Outlet, Parcel};

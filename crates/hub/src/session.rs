@@ -14,12 +14,13 @@ pub(crate) mod tunnel;
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use spiderweb_protocol::control::{Code, ControlEnvelope, Refusal, error};
 use spiderweb_protocol::{Errno, Tag};
 use spiderweb_transport::{Frame, Message, SocketError, WebSocket};
+use tokio::time::Instant;
 
 use crate::pump::{Pumped, part_after, pump};
 use crate::router::{MASKING, error_frame};

@@ -124,11 +124,7 @@ impl Control {
                 lost,
                 rounds,
                 doubt,
-                lease: Lease::unknown(
-                    self.config.lease_ttl,
-                    self.config.refresh_interval,
-                    since.into_std(),
-                ),
+                lease: Lease::unknown(self.config.lease_ttl, self.config.refresh_interval, since),
                 told: None,
                 complaints: Complaints::default(),
             };

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use smallvec::smallvec;
@@ -16,6 +15,7 @@ use spiderweb_protocol::fs::{
 use spiderweb_protocol::limits::{MAX_FRAME, MAX_READ, MAX_WRITE, PAGE_RESERVE, SEED_IO};
 use spiderweb_protocol::{Base64Text, EntryName, HandleId, InodeId, Secret};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 use crate::config::Limits;
 use crate::tasks::Tasks;
@@ -146,7 +146,7 @@ impl Service {
     ) -> Self {
         Self {
             offer: ArcSwap::from_pointee(Offer::new(exports)),
-            handles: HandleTable::new(limits.handles, limits.handle_grace, Instant::now()),
+            handles: HandleTable::new(limits.handles, limits.handle_grace, Instant::now().into_std()),
             news,
             token,
             limits,
@@ -351,7 +351,7 @@ impl Service {
     }
 
     fn handle(&self, id: HandleId, session: SessionId) -> Result<Arc<OpenHandle>, FsError> {
-        self.handles.get(id, session, Instant::now())
+        self.handles.get(id, session, Instant::now().into_std())
     }
 
     fn read(
@@ -420,7 +420,7 @@ impl Service {
         let (generation, truncated) = (opened.attr.generation, opened.truncated);
         let handle = self
             .handles
-            .insert(opened.file, id, access, session, Instant::now())?;
+            .insert(opened.file, id, access, session, Instant::now().into_std())?;
         let reply = Reply::Opened(Opened {
             handle,
             readable: access.0,
@@ -441,7 +441,7 @@ impl Service {
     ) -> Result<Created, FsError> {
         let source = writable(exports, parent)?.source();
         self.handles.check_room(caller.session)?;
-        let now = Instant::now();
+        let now = Instant::now().into_std();
         let opened = match source.create(parent, name, mode, flags) {
             Err(FsError::Exists) => {
                 let creation = Creation {

@@ -4,7 +4,9 @@
 //! the operator wants. An attempt that fails is repeated with growing pauses, which get short again when the end is
 //! near.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Shortest wait: whatever is configured, nothing spins.
 const SHORTEST: Duration = Duration::from_millis(100);

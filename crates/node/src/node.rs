@@ -3,11 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spiderweb_fs::{Export, ExportTable, Invalidations, LocalSource, LocalSourceError, TableError, Watcher};
 use spiderweb_protocol::Secret;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::config::{ControlConfig, ExportConfig, Limits, NodeConfig, PairMode};
 use crate::control::Control;
@@ -256,7 +257,7 @@ async fn expire_handles(service: Arc<Service>) {
             () = service.tasks.stopped().cancelled() => return,
             _ = tick.tick() => {}
         }
-        let expired = service.handles.expire(Instant::now());
+        let expired = service.handles.expire(Instant::now().into_std());
         if !expired.is_empty() {
             tracing::info!(
                 count = expired.len(),

@@ -18,13 +18,13 @@ mod locks;
 mod serving;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use spiderweb_fs::FsError;
 use spiderweb_protocol::fs::{Event, Hello, Op, Reply, encode_error};
 use spiderweb_protocol::limits::{MAX_FRAME, SEED_IO};
 use spiderweb_protocol::{Errno, Tag};
 use spiderweb_transport::{Frame, Masking, WebSocket};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::door::Door;
@@ -48,7 +48,7 @@ pub(crate) async fn serve(socket: WebSocket, service: Arc<Service>) {
         let end = serving::Session::new(socket, Door::Listener, hello, id, service.clone())
             .run()
             .await;
-        service.handles.end_session(id, Instant::now());
+        service.handles.end_session(id, Instant::now().into_std());
         tracing::debug!(session = id.0, ?peer, %end, "session ended");
     }
 }
@@ -71,7 +71,7 @@ pub(crate) async fn serve_tunnel(socket: WebSocket, service: Arc<Service>, terms
     };
     let session = serving::Session::new(socket, Door::tunnel(terms), hello, id, service.clone());
     let end = session.run().await;
-    service.handles.end_session(id, Instant::now());
+    service.handles.end_session(id, Instant::now().into_std());
     end
 }
 

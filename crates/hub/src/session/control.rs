@@ -1,7 +1,7 @@
 //! A control connection: version first, then operations in order, and events for those who want them.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spiderweb_protocol::canonical::ObjectWriter;
 use spiderweb_protocol::control::{
@@ -12,6 +12,7 @@ use spiderweb_protocol::{Dialect, strict};
 use spiderweb_transport::{Frame, Message, WebSocket};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use super::{End, Peer, ReadingWatch, or_never, slow_down};
 use crate::audit::Entry;
@@ -40,7 +41,7 @@ struct Control {
     watch: Option<Watch>,
     topology: Option<broadcast::Receiver<Arc<str>>>,
     /// A change that subscribers will be told of, and when.
-    push: Option<(tokio::time::Instant, Arc<str>)>,
+    push: Option<(Instant, Arc<str>)>,
 }
 
 struct Watch {
@@ -116,7 +117,7 @@ impl Control {
         ping.reset();
         let mut reading = ReadingWatch::new();
         let mut last_ping = Instant::now();
-        let first_frame = tokio::time::Instant::now() + limits.first_frame;
+        let first_frame = Instant::now() + limits.first_frame;
         let mut was_heard = false;
         loop {
             if self.socket.queued_bytes() > MOST_QUEUED {
@@ -183,7 +184,7 @@ impl Control {
                 return;
             }
         };
-        let at = tokio::time::Instant::now() + self.shared.limits.push_delay;
+        let at = Instant::now() + self.shared.limits.push_delay;
         self.push.get_or_insert((at, reason));
     }
 

@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spiderweb_protocol::control::{FrameKind, FramePeek, NodeId, RoutedHello, TunnelFault};
 use spiderweb_protocol::fs::Op;
 use spiderweb_protocol::{Errno, Secret, Tag};
 use spiderweb_transport::{Frame, Message, WebSocket};
+use tokio::time::Instant;
 
 use super::{End, Peer, ReadingWatch, UNSUPPORTED_OPCODE, first_text, refuse, slow_down};
 use crate::metrics::count;

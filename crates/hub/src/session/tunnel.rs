@@ -1,7 +1,7 @@
 //! A node's tunnel: after the hello the direction turns, and the hub asks.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spiderweb_protocol::Errno;
 use spiderweb_protocol::control::{
@@ -9,6 +9,7 @@ use spiderweb_protocol::control::{
 };
 use spiderweb_protocol::fs::Op;
 use spiderweb_transport::{Frame, Message, WebSocket};
+use tokio::time::Instant;
 
 use super::{End, MOST_UNREAD, Peer, ReadingWatch, UNSUPPORTED_OPCODE, first_text, refuse, slow_down};
 use crate::audit::Entry;

@@ -5,13 +5,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spiderweb_protocol::Dialect;
 use spiderweb_protocol::control::{Code, Credentials, Operation, RefreshLease, VersionAck};
 use spiderweb_protocol::limits::{MAX_FRAME, SEED_FRAME};
 use spiderweb_transport::Backoff;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::complaint::Complaints;
 use super::connection::{HubError, REPLY};
@@ -140,7 +141,7 @@ impl Attendance<'_> {
     /// Waits until the lease is due, and tells the hub of changes meanwhile. Ends early when the hub left the line:
     /// it may be another one when it comes back.
     async fn idle(&mut self, pause: Duration, backoff: &mut Backoff) -> Result<(), IdentityLost> {
-        let due = tokio::time::Instant::now() + pause;
+        let due = Instant::now() + pause;
         let mut checks = tokio::time::interval(HEALTH_CHECKS);
         checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut healths = self.healths().await;
@@ -149,7 +150,7 @@ impl Attendance<'_> {
                 () = self.doubted(due) => return Ok(()),
                 error = self.line.ended() => {
                     tracing::debug!("control connection ended: {error}");
-                    self.doubted(due.min(tokio::time::Instant::now() + backoff.next_delay())).await;
+                    self.doubted(due.min(Instant::now() + backoff.next_delay())).await;
                     return Ok(());
                 }
                 () = self.news.notified() => {
@@ -158,7 +159,7 @@ impl Attendance<'_> {
                         return Err(IdentityLost);
                     }
                     if !self.line.is_connected() {
-                        self.doubted(due.min(tokio::time::Instant::now() + backoff.next_delay())).await;
+                        self.doubted(due.min(Instant::now() + backoff.next_delay())).await;
                         return Ok(());
                     }
                 }
@@ -174,7 +175,7 @@ impl Attendance<'_> {
     }
 
     /// Waits until then, or until the tunnel has doubts. Cancel safe.
-    fn doubted(&self, until: tokio::time::Instant) -> impl Future<Output = ()> + use<> {
+    fn doubted(&self, until: Instant) -> impl Future<Output = ()> + use<> {
         let doubt = self.doubt.clone();
         async move {
             tokio::select! {

@@ -1,11 +1,10 @@
 //! Before hello: nothing is answered but pings, nothing is told, and there is not much time.
 
-use std::time::Instant;
-
 use spiderweb_protocol::fs::{Hello, HelloError, Op, Reply};
 use spiderweb_protocol::limits::MAX_FRAME;
 use spiderweb_protocol::{Envelope, EnvelopeError, Errno, MessageKind, Tag};
 use spiderweb_transport::{Frame, Message, WebSocket};
+use tokio::time::Instant;
 
 use super::{Wire, error_frame, refuse, reply_frame};
 use crate::dispatch::Service;
