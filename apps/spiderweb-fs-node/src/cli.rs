@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
-use spiderweb_node::{ExportConfig, Limits, NodeConfig};
+use spiderweb_node::{DiskWork, ExportConfig, Limits, NodeConfig};
 use spiderweb_protocol::{Dialect, Secret};
 
 use self::control::ControlFlags;
@@ -290,6 +290,7 @@ fn planned(
         services,
         token,
         limits: Limits::default(),
+        disk_work: DiskWork::default(),
     };
     Ok(Plan { node, hub })
 }

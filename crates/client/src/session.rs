@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use spiderweb_protocol::fs::{HelloReply, Op, Payload, ReplyError, Request, WireError};
 use spiderweb_protocol::{Errno, Secret};
-use spiderweb_transport::{Backoff, DialOptions, WsUrl, dial};
+use spiderweb_transport::{Backoff, DialOptions, Dialer, WsUrl};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
 use tokio::time::Instant;
@@ -31,6 +31,8 @@ const MOST_SILENCES: u32 = 2;
 pub struct Options {
     /// The node's file endpoint.
     pub url: WsUrl,
+    /// How it is connected to; a hub in the same process needs no socket.
+    pub dialer: Dialer,
     /// What a connection is used like.
     pub pipeline: PipelineOptions,
     /// Time for connecting and upgrading.
@@ -44,6 +46,7 @@ impl Options {
     pub fn new(url: WsUrl) -> Self {
         Self {
             url,
+            dialer: Dialer::tcp(),
             pipeline: PipelineOptions::default(),
             dial_timeout: Duration::from_secs(10),
             patience: Duration::from_secs(30),
@@ -308,7 +311,9 @@ async fn connect(
         timeout: options.dial_timeout,
         ..DialOptions::default()
     };
-    let socket = dial(&options.url, &dialling)
+    let socket = options
+        .dialer
+        .dial(&options.url, &dialling)
         .await
         .map_err(|source| Error::Dial {
             url: options.url.to_string(),

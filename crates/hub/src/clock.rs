@@ -31,6 +31,13 @@ impl Clock {
         }
     }
 
+    /// Moves a standing clock backward, as somebody who corrects it does; the system's clock does not care.
+    pub fn set_back(&self, by_ms: u64) {
+        if let Some(now) = &self.set {
+            now.fetch_sub(by_ms.min(now.load(Ordering::SeqCst)), Ordering::SeqCst);
+        }
+    }
+
     /// The time.
     pub fn now_ms(&self) -> u64 {
         match &self.set {

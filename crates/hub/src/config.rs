@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::random::Random;
 use crate::registry::Terms;
 use crate::store::Store;
+use crate::tasks::DiskWork;
 
 /// Name of the database in a hub's folder.
 const DATABASE_FILE: &str = "hub.redb";
@@ -120,6 +121,8 @@ pub struct HubConfig {
     pub clock: Clock,
     /// Where secrets come from.
     pub random: Random,
+    /// Where the registry is worked on.
+    pub disk_work: DiskWork,
 }
 
 impl HubConfig {
@@ -146,6 +149,7 @@ impl HubConfig {
             audit_file: None,
             clock: Clock::system(),
             random: Random::system(),
+            disk_work: DiskWork::default(),
         }
     }
 }

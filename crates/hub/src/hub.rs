@@ -115,9 +115,10 @@ impl Hub {
             audit_file,
             clock,
             mut random,
+            disk_work,
         } = config;
         let notice = Notice::of(&database, &tokens, listen);
-        let tasks = Tasks::new();
+        let tasks = Tasks::new(disk_work);
         let now_ms = clock.now_ms();
         let opening = tasks.blocking(move || {
             let store: Box<dyn Store> = match database {

@@ -36,4 +36,5 @@ pub use config::{Database, HubConfig, Limits, TokenConfig};
 pub use hub::{Hub, StartError};
 pub use random::{NoRandomness, Random};
 pub use shared::OpenFailure;
+pub use tasks::DiskWork;
 pub use tokens::TokenError;

@@ -2,21 +2,35 @@
 
 use std::future::Future;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Where work is done that may wait for a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DiskWork {
+    /// On threads that may wait, so that nothing else has to.
+    #[default]
+    OnThreads,
+    /// By the runtime itself, one after the other. A disk that hangs holds up everything, but on a runtime of one
+    /// thread the order of all events follows from that of what comes in: for simulations.
+    InTurn,
+}
 
 /// Starts the hub's tasks and waits for them. Nobody spawns without it.
 #[derive(Clone)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    disk_work: DiskWork,
 }
 
 impl Tasks {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(disk_work: DiskWork) -> Self {
         Self {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
+            disk_work,
         }
     }
 
@@ -37,7 +51,14 @@ impl Tasks {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        self.tracker.spawn_blocking(work).await.ok()
+        self.on_disk(work).await.ok()
+    }
+
+    fn on_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        match self.disk_work {
+            DiskWork::OnThreads => self.tracker.spawn_blocking(work),
+            DiskWork::InTurn => self.tracker.spawn(async { work() }),
+        }
     }
 
     /// The signal to end.

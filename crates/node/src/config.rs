@@ -10,6 +10,7 @@ use spiderweb_protocol::{Dialect, Secret};
 
 pub use self::control::{ControlConfig, Invites, PairMode, TokenFileError, TokenKeeper, TokenSource};
 use crate::manifest::Sources;
+use crate::tasks::DiskWork;
 
 /// A node's configuration.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct NodeConfig {
     pub token: Option<Secret>,
     /// Bounds on what peers may cost.
     pub limits: Limits,
+    /// Where requests wait for a disk.
+    pub disk_work: DiskWork,
 }
 
 /// Which namespace services a node has, and what they may use.

@@ -37,3 +37,4 @@ pub use node::{Node, StartError};
 pub use services::ManifestFaults;
 pub use spiderweb_transport::{Authorization, Dialer, WsUrl, WsUrlError};
 pub use state::{LockError, StoreError};
+pub use tasks::DiskWork;

@@ -18,7 +18,7 @@ use crate::manifest::Sources;
 use crate::pairing::Stage;
 use crate::services::{ManifestFaults, Reloader, Services, now_ms};
 use crate::state::{IdentityStore, StoreError};
-use crate::tasks::Tasks;
+use crate::tasks::{DiskWork, Tasks};
 
 /// How often handles that nobody came back for are looked for, in their time of grace.
 const EXPIRY_CHECKS: u32 = 24;
@@ -75,7 +75,7 @@ impl Node {
                 folders.push(open_folder(export, index, &mut sources)?);
             }
         }
-        let tasks = Tasks::new();
+        let tasks = Tasks::new(config.disk_work);
         let control = match config.control {
             Some(control) => Some(open_identity(control, &tasks).await?),
             None => None,
@@ -153,7 +153,7 @@ impl Node {
         let listening = listen(address).await?;
         let roots = exports.iter().map(|export| export.source().root());
         let news = Arc::new(Invalidations::new(roots));
-        let service = Service::new(exports, news, token, limits, Tasks::new());
+        let service = Service::new(exports, news, token, limits, Tasks::new(DiskWork::OnThreads));
         let mut node = Self::run(None, service);
         node.listen(listening);
         Ok(node)

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
+use spiderweb_node::{DiskWork, ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
 use spiderweb_testkit::FilePeer;
 use spiderweb_testkit::raw_peer::{ENDPOINT, RawPeer, upgrade_request};
 use tempfile::TempDir;
@@ -51,6 +51,7 @@ impl Bench {
             services: ServicesConfig::default(),
             token: None,
             limits,
+            disk_work: DiskWork::default(),
         };
         let node = runtime.block_on(Node::start(config)).unwrap();
         Self {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
-use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
+use spiderweb_node::{DiskWork, ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
 use spiderweb_testkit::Refusal;
 use spiderweb_testkit::file_peer::{FilePeer, number, writing};
 use spiderweb_testkit::model::{self, Model, Object, Outcome, ROOT};
@@ -166,6 +166,7 @@ fn with_node(folder: &Path, test: impl FnOnce(SocketAddr)) {
         services: ServicesConfig::default(),
         token: None,
         limits: Limits::default(),
+        disk_work: DiskWork::default(),
     };
     let node = RUNTIME.block_on(Node::start(config)).unwrap();
     test(node.address().unwrap());

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use spiderweb_hub::store::MemoryStore;
 use spiderweb_hub::{Database, Hub, HubConfig};
 use spiderweb_node::{
-    ControlConfig, ExportConfig, Invites, Limits, ManifestSources, Node, NodeConfig, PairMode,
-    ServicesConfig, TokenSource,
+    ControlConfig, Dialer, DiskWork, ExportConfig, Invites, Limits, ManifestSources, Node, NodeConfig,
+    PairMode, ServicesConfig, TokenSource,
 };
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::{NodeName, request};
@@ -122,6 +122,7 @@ impl Network {
         let state_file = home.join("node.json");
         let control = ControlConfig {
             url: self.url().parse().unwrap(),
+            dialer: Dialer::tcp(),
             token: TokenSource::Absent,
             operator_token: TokenSource::Absent,
             pair_mode: PairMode::Invite,
@@ -164,6 +165,7 @@ impl Network {
             },
             token: None,
             limits: Limits::default(),
+            disk_work: DiskWork::default(),
         };
         self.nodes.push((config, None));
         self.restart_node(number);

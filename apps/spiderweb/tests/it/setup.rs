@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use spiderweb_node::{ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
+use spiderweb_node::{DiskWork, ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
 use tempfile::TempDir;
 
 /// Long enough for anything that should happen.
@@ -67,6 +67,7 @@ impl Setup {
             services: ServicesConfig::default(),
             token: token.map(spiderweb_protocol::Secret::new),
             limits: Limits::default(),
+            disk_work: DiskWork::default(),
         };
         std::fs::create_dir(dir.path().join("local")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -178,6 +178,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::tasks::DiskWork;
 
     const PAIRED: &str = r#"{"node_id":"node-2","node_secret":"s"}"#;
 
@@ -193,7 +194,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         fs::write(&path, "{\"node_id\"").unwrap();
-        let open = |may_replace| IdentityStore::open(&path, None, may_replace, 7, Tasks::new());
+        let open =
+            |may_replace| IdentityStore::open(&path, None, may_replace, 7, Tasks::new(DiskWork::OnThreads));
         let error = open(false).unwrap_err();
         assert!(
             error.to_string().ends_with("is damaged: it is cut off"),
@@ -215,12 +217,14 @@ mod tests {
         );
         fs::write(&hidden, PAIRED).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut store = IdentityStore::open(&path, Some(&hidden), false, 1, Tasks::new()).unwrap();
+        let mut store =
+            IdentityStore::open(&path, Some(&hidden), false, 1, Tasks::new(DiskWork::OnThreads)).unwrap();
         assert_eq!(node_id(&store).as_deref(), Some("node-2"));
         runtime.block_on(store.keep(store.kept().clone()));
         drop(store);
         fs::write(&hidden, PAIRED.replace("node-2", "node-3")).unwrap();
-        let store = IdentityStore::open(&path, Some(&hidden), false, 1, Tasks::new()).unwrap();
+        let store =
+            IdentityStore::open(&path, Some(&hidden), false, 1, Tasks::new(DiskWork::OnThreads)).unwrap();
         assert_eq!(node_id(&store).as_deref(), Some("node-2"));
     }
 
@@ -228,7 +232,7 @@ mod tests {
     async fn credentials_that_somebody_puts_there_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let mut store = IdentityStore::open(&path, None, false, 1, Tasks::new()).unwrap();
+        let mut store = IdentityStore::open(&path, None, false, 1, Tasks::new(DiskWork::OnThreads)).unwrap();
         assert!(store.reread().await.is_none());
         fs::write(&path, PAIRED).unwrap();
         assert!(matches!(store.reread().await.unwrap().stage, Stage::Paired(_)));
