@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{End, MOST_UNREAD, Peer, ReadingWatch, UNSUPPORTED_OPCODE, first_text, refuse, slow_down};
 use crate::audit::Entry;
+use crate::config::Limits;
 use crate::outlet::Goodbye;
 use crate::pump::{Pumped, hand_over, pump};
 use crate::router::{Attachment, MASKING, error_frame};
@@ -107,6 +108,20 @@ async fn authenticate(hello: &TunnelHello, shared: &Arc<Shared>) -> Result<(), T
     })
 }
 
+/// Whether a tunnel counts as dead that was last heard of so long ago, and whose oldest request has waited so long.
+///
+/// A node that does one thing at a time answers pings late, so something asked of it is a reason to wait: but for one
+/// request and not for ever, because clients ask again and again.
+fn is_silent(since: Duration, oldest: Option<Duration>, limits: &Limits) -> bool {
+    let is_busy = oldest.is_some_and(|age| age < limits.tunnel_silence);
+    let patience = if is_busy {
+        limits.tunnel_silence + limits.request
+    } else {
+        limits.tunnel_silence
+    };
+    since >= patience
+}
+
 async fn converse(
     socket: &mut WebSocket,
     node: &NodeId,
@@ -137,9 +152,7 @@ async fn converse(
                 if socket.bytes_read() != bytes_read {
                     (heard, bytes_read) = (Instant::now(), socket.bytes_read());
                 }
-                // A node that does one thing at a time answers pings late: it is silent only if nothing is asked.
-                let is_busy = oldest.is_some_and(|age| age < limits.tunnel_silence);
-                if heard.elapsed() >= limits.tunnel_silence && !is_busy {
+                if is_silent(heard.elapsed(), oldest, limits) {
                     return End::Parting(Goodbye::SILENT);
                 }
                 let since_last = last_tick.elapsed();
@@ -196,6 +209,33 @@ async fn converse(
             FrameKind::Reply(_) | FrameKind::Error | FrameKind::Other => {
                 shared.router.answer(node, *generation, &peek, &text);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_that_is_silent_ends_however_much_is_asked_of_it() {
+        let seconds = Duration::from_secs;
+        let limits = Limits::default();
+        for (since, oldest, silent) in [
+            (59, None, false),
+            (60, None, true),
+            // A node that works on one thing for long.
+            (60, Some(44), false),
+            (104, Some(44), false),
+            // Clients that repeat what was not answered keep nothing alive.
+            (105, Some(1), true),
+            (105, Some(44), true),
+        ] {
+            assert_eq!(
+                is_silent(seconds(since), oldest.map(seconds), &limits),
+                silent,
+                "{since} {oldest:?}"
+            );
         }
     }
 }
