@@ -75,6 +75,7 @@ async fn everything_is_there_again() {
     let ticket = admin.ok("workspace_status", json!({})).await["mounts"][0]["fs_auth_token"].clone();
     drop((admin, node));
     assert!(hub.stop(Duration::from_secs(5)).await);
+    drop(hub);
 
     let (hub, _) = begin().await;
     let mut admin = Control::dial(&hub, Some(ADMIN)).await;
@@ -112,6 +113,7 @@ async fn a_lease_that_ended_while_the_hub_was_away_gets_some_time() {
     let (id, _) = admin.pair("edge").await;
     drop(admin);
     assert!(hub.stop(Duration::from_secs(5)).await);
+    drop(hub);
     let (hub, clock) = start(|config| {
         config.database = Database::File(path.clone());
         config.clock.advance(3_600_000);
