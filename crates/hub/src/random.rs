@@ -1,6 +1,8 @@
 //! Secrets nobody can guess.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use spiderweb_protocol::Secret;
 
@@ -9,10 +11,11 @@ use spiderweb_protocol::Secret;
 #[error("the system gives no random numbers: {0}")]
 pub struct NoRandomness(#[from] getrandom::Error);
 
-/// Where the bytes of secrets come from: the system, or a sequence that tests can repeat.
+/// Where the bytes of secrets come from: the system, or a sequence that tests can repeat. A copy goes on in the same
+/// sequence.
 #[derive(Debug, Clone, Default)]
 pub struct Random {
-    counter: Option<u64>,
+    counter: Option<Arc<AtomicU64>>,
 }
 
 impl Random {
@@ -22,23 +25,26 @@ impl Random {
     }
 
     /// A sequence that is always the same: for tests, never for secrets.
-    pub const fn counting() -> Self {
+    pub fn counting() -> Self {
         Self::counting_from(0)
     }
 
     /// The same sequence, entered elsewhere: hubs that follow one another in a test give out different secrets.
-    pub const fn counting_from(start: u64) -> Self {
-        Self { counter: Some(start) }
+    pub fn counting_from(start: u64) -> Self {
+        Self {
+            counter: Some(Arc::new(AtomicU64::new(start))),
+        }
     }
 
     /// Sixteen bytes.
     pub(crate) fn bytes(&mut self) -> Result<[u8; 16], NoRandomness> {
         let mut bytes = [0; 16];
-        match &mut self.counter {
+        match &self.counter {
             None => getrandom::fill(&mut bytes)?,
             Some(counter) => {
-                *counter += 1;
-                bytes = u128::from(*counter).to_be_bytes();
+                let count = counter.fetch_add(1, Ordering::SeqCst) + 1;
+                // Both halves, because some names are made of one.
+                bytes = (u128::from(count) << 64 | u128::from(count)).to_be_bytes();
             }
         }
         Ok(bytes)

@@ -66,6 +66,16 @@ impl Registry {
         Ok(id)
     }
 
+    /// Where a hub that knows nobody begins to count. A hub that lost its data must not give a node an id that another
+    /// node had: clients that come back under it would take that node's files for those they know.
+    pub(super) fn choose_first_node(&mut self) -> Result<(), Refusal> {
+        if self.meta.nodes == 0 {
+            let [.., a, b, c, d, _, _, _, _] = self.random.bytes()?;
+            self.meta.nodes = u64::from(u32::from_be_bytes([a, b, c, d]));
+        }
+        Ok(())
+    }
+
     fn lease_ttl(&self, asked_ms: Option<u64>) -> u64 {
         let terms = &self.terms;
         asked_ms

@@ -35,6 +35,7 @@ impl Registry {
     /// Makes the key of all tickets, once.
     pub fn ensure_ticket_key(&mut self) -> Result<(), Refusal> {
         if self.meta.ticket_key.is_none() {
+            self.choose_first_node()?;
             let key = self.random.text("")? + &self.random.text("")?;
             self.meta.ticket_key = Some(Secret::new(key));
             self.save_meta()?;

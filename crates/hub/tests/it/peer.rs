@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spiderweb_hub::store::MemoryStore;
-use spiderweb_hub::{Clock, Database, Hub, HubConfig};
+use spiderweb_hub::{Clock, Database, Hub, HubConfig, Random};
 use spiderweb_protocol::Secret;
 use spiderweb_transport::{Authorization, DialOptions, Frame, Masking, Message, WebSocket, WsUrl, dial};
 
@@ -29,6 +29,8 @@ pub(crate) fn config() -> (HubConfig, Clock) {
     config.tokens.node = Some(Secret::new(NODE));
     config.tokens.user = Some(Secret::new(USER));
     config.clock = clock.clone();
+    // The first node is node-1.
+    config.random = Random::counting();
     config.limits.sweep_every = Duration::from_millis(5);
     config.limits.push_delay = Duration::from_millis(1);
     config.limits.tunnel_grace = Duration::ZERO;
