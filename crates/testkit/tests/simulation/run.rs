@@ -34,6 +34,10 @@ const GOOD_IDENTITY: Duration = Duration::from_secs(31);
 /// Longest run: a storm, a client's longest operation, recovery, a look at everything.
 const LONGEST: Duration = Duration::from_secs(1800);
 
+/// Longest run by the clock on the wall, of which a run takes a tenth of a second. The other clock does not notice when
+/// something goes on for ever at one moment.
+const STUCK: Duration = Duration::from_secs(120);
+
 /// How often the hub's clock is moved.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -58,6 +62,11 @@ pub(crate) fn play(seed: &str) -> ExitCode {
         PANICKED.store(true, Ordering::SeqCst);
         report(info);
     }));
+    std::thread::spawn(move || {
+        std::thread::sleep(STUCK);
+        eprintln!("seed {number}: something goes on for ever at one moment");
+        std::process::exit(3);
+    });
     let folder = Folder::new(number);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
