@@ -150,7 +150,7 @@ impl Control {
         let payload = approve.encode(self.options.operator.as_ref());
         let read = |fields: Fields<'_>| {
             let credentials = Credentials::decode(fields)?;
-            Ok((credentials.node_id, credentials.node_name))
+            Ok((credentials.node_id, credentials.node_name.unwrap_or_default()))
         };
         self.ask(Operation::NodeJoinApprove, &payload, read).await
     }

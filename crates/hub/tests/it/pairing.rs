@@ -3,7 +3,26 @@
 use serde_json::json;
 
 use crate::peer::{ADMIN, Control, NODE, OPERATOR, USER, start};
+use spiderweb_hub::Random;
 use spiderweb_protocol::Secret;
+
+#[tokio::test]
+async fn two_lives_of_a_hub_begin_to_count_at_different_numbers() {
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let (hub, _) = start(|config| config.random = Random::system()).await;
+        let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+        for name in ["edge", "far"] {
+            ids.push(admin.pair(name).await.0);
+        }
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 4, "{ids:?}");
+    assert_ne!(
+        ids[0], ids[2],
+        "clients of the first must not find another node at the second: {ids:?}"
+    );
+}
 
 #[tokio::test]
 async fn an_invite_pairs_one_node() {
