@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use super::Difference;
 use super::compare::{self, Numbers};
 use super::differences::known_sequence;
+use super::golden;
 use super::recording::{self, Act, Ask, Recording, Step, json, operation, refusal};
 use super::sequence::{self, Sequence, UPSERT};
 use super::server::{Arrival, Said, Server};
@@ -38,7 +39,11 @@ pub(super) fn play(binary: &Path, scenario: &str, text: &str) -> Result<Vec<Diff
         .replace("127.0.0.1:20311", &server.address().to_string())
         .replace("/opt/node/bin/", &format!("{}/", root.display()))
         .replace("/data/", &format!("{}/", root.display()));
-    let recording = Recording::parse(&text)?;
+    let recording = if golden::is_golden(&text) {
+        golden::parse(&text)?
+    } else {
+        Recording::parse(&text)?
+    };
     build(root, &recording)?;
     let mut player = Player {
         expected: Expectations::of(scenario, &recording),
@@ -561,6 +566,14 @@ impl Player {
                 self.found
                     .push(Difference::new(format!("{what}: {recorded}"), ours));
             }
+        }
+        let (recorded, ours) = (
+            self.recording.control.repeated_catalogs(),
+            self.control.repeated_catalogs(),
+        );
+        if ours > recorded {
+            let times = |count: usize| format!("{count} repeated catalogs");
+            self.found.push(Difference::new(times(recorded), times(ours)));
         }
         for (at, tunnel) in self.tunnels.iter().enumerate() {
             for (_, said) in &tunnel.came {
