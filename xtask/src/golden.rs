@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use spiderweb_testkit::replay::departures::Departures;
 use spiderweb_testkit::replay::{self, golden, recording};
-use spiderweb_testkit::services;
+use spiderweb_testkit::{control, services};
 
 use crate::build::project_root;
 
-/// Where the node's golden files are, from the project's root: of the file protocol, and of services.
+/// Where the node's golden files are, from the project's root: of the file protocol, of services, and of control mode
+/// with servers of either generation.
 const GOLDEN: &str = "crates/node/tests/golden";
 const SERVICES: &str = "crates/node/tests/golden/services";
+const CONTROL: [&str; 2] = [
+    "crates/node/tests/golden/control",
+    "crates/node/tests/golden/control-head",
+];
 
 /// Arguments of `cargo xtask golden`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +30,9 @@ pub(crate) struct Arguments {
     /// Directory of vectors (*.json) of services
     #[arg(long, group = "recordings")]
     services: Option<PathBuf>,
+    /// Directories of recordings (*.jsonl) of control mode, the older generation first
+    #[arg(long, group = "recordings", num_args = 2)]
+    control: Vec<PathBuf>,
     /// Only compare: fail when a golden file is not what its recording gives
     #[arg(long)]
     check: bool,
@@ -46,6 +54,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             files.make(&path, services::skipped, services::read_vector)?;
         }
         files.finish(&services::departures::Departures::of_this_node()?.topics())?;
+    }
+    for (folder, recordings) in CONTROL.into_iter().zip(&arguments.control) {
+        let mut files = Files::new(folder, arguments.check);
+        for path in replay::files(recordings, recording::EXTENSION)? {
+            files.make(&path, control::skipped, control::read_recording)?;
+        }
+        // Differences are in no file here: they are taken out of what a replay finds.
+        files.finish(&BTreeSet::new())?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ const ERROR: &str = "error: ";
 
 /// Runs every case.
 pub(super) fn play(binary: &Path, text: &str) -> Result<Vec<Difference>> {
+    // What comes first says what this is.
     let cases: Vec<&str> = text.lines().skip(1).collect();
     let mut found = Vec::new();
     for some in cases.chunks(AT_ONCE) {

@@ -51,7 +51,7 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
 
 /// The listed differences, and which of them occurred.
 #[derive(Debug, Default)]
-pub struct Expected {
+pub(super) struct Expected {
     seen: Mutex<BTreeSet<usize>>,
 }
 
@@ -73,7 +73,7 @@ impl Expected {
     }
 
     /// The entries for `played` scenarios that did not occur.
-    pub fn gone(&self, played: &[&str]) -> Vec<String> {
+    pub(super) fn gone(&self, played: &[&str]) -> Vec<String> {
         let seen = self.seen.lock().expect("no holder of the list panics");
         let gone = DIFFERENCES.iter().enumerate().filter(|(at, (of, ..))| {
             !seen.contains(at) && played.iter().any(|scenario| is_for(of, scenario))

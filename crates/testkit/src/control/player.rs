@@ -1,5 +1,7 @@
 //! Plays the server's part of a recording to a node and compares the node's.
 
+mod tunnels;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 
+use self::tunnels::Open;
 use super::Difference;
 use super::compare::{self, Numbers};
 use super::differences::known_sequence;
+use super::golden;
 use super::recording::{self, Act, Ask, Recording, Step, json, operation, refusal};
 use super::sequence::{self, Sequence, UPSERT};
 use super::server::{Arrival, Said, Server};
@@ -20,8 +24,6 @@ use crate::replay::term::Term;
 
 /// How long nothing may happen before the player stops to wait for what should.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The same for one frame in a tunnel, whose answer is never far away.
-const FRAME_PATIENCE: Duration = Duration::from_secs(3);
 /// How long one stage may take with something happening all the time.
 const STAGE_LIMIT: Duration = Duration::from_secs(40);
 /// How long a node is watched after it did all it should: it may do more.
@@ -38,7 +40,11 @@ pub(super) fn play(binary: &Path, scenario: &str, text: &str) -> Result<Vec<Diff
         .replace("127.0.0.1:20311", &server.address().to_string())
         .replace("/opt/node/bin/", &format!("{}/", root.display()))
         .replace("/data/", &format!("{}/", root.display()));
-    let recording = Recording::parse(&text)?;
+    let recording = if golden::is_golden(&text) {
+        golden::parse(&text)?
+    } else {
+        Recording::parse(&text)?
+    };
     build(root, &recording)?;
     let mut player = Player {
         expected: Expectations::of(scenario, &recording),
@@ -125,19 +131,6 @@ impl Expectations {
             is_other_way,
         }
     }
-}
-
-/// A tunnel a node opened.
-struct Open {
-    conn: usize,
-    script: usize,
-    at: usize,
-    came: Vec<(usize, Said)>,
-    count: usize,
-    /// Where the last event of the request that is being answered came.
-    event: usize,
-    waiting: Option<Instant>,
-    is_gone: bool,
 }
 
 struct Player {
@@ -415,142 +408,6 @@ impl Player {
         self.server.say(conn, &Frame::text(&json(&reply)).unmasked());
     }
 
-    fn open_tunnel(&mut self, conn: usize, hello: &Term) {
-        let script = self
-            .tunnels
-            .len()
-            .min(self.recording.tunnels.len().saturating_sub(1));
-        let Some(recorded) = self.recording.tunnels.get(script) else {
-            self.found.push(Difference::new("no tunnel", json(hello)));
-            return;
-        };
-        let recorded_hello = recorded.hello.clone();
-        let reply = recorded.steps.first().map(|(_, step)| step.clone());
-        if let Some(Step::Ask(reply, _)) = reply {
-            let refusal = reply.get("error").and_then(|error| error.get("message"));
-            self.hellos.add("hello", "", refusal.and_then(Term::as_str));
-        }
-        self.compare(&recorded_hello, hello);
-        self.tunnels.push(Open {
-            conn,
-            script,
-            at: 0,
-            came: Vec::new(),
-            count: 0,
-            event: 0,
-            waiting: None,
-            is_gone: false,
-        });
-    }
-
-    /// Plays one step of a tunnel, if it can be played now.
-    fn advance(&mut self, at: usize) -> bool {
-        let tunnel = &self.tunnels[at];
-        let steps = &self.recording.tunnels[tunnel.script].steps;
-        let Some((stage, step)) = steps.get(tunnel.at).cloned() else {
-            return false;
-        };
-        if stage > self.stage {
-            return false;
-        }
-        let conn = tunnel.conn;
-        let is_played = match step {
-            Step::Say(frame) => {
-                self.server.say(conn, &frame);
-                true
-            }
-            Step::Ask(message, is_masked) => {
-                self.tunnels[at].event = 0;
-                let frame = Frame::text(&self.renumbered(message));
-                let frame = if is_masked { frame } else { frame.unmasked() };
-                self.server.say(conn, &frame);
-                true
-            }
-            Step::Cut => {
-                self.server.cut(conn);
-                true
-            }
-            Step::Expect(message) => self.expect(at, &message),
-            Step::ExpectPong(payload) => self.expect_said(at, "pong", &Said::Pong(payload)),
-            Step::ExpectClose(payload) => self.expect_said(at, "close", &Said::Close(payload)),
-            Step::ExpectEnd => self.expect_said(at, "end", &Said::Gone),
-        };
-        let tunnel = &mut self.tunnels[at];
-        if is_played {
-            tunnel.at += 1;
-            tunnel.waiting = None;
-        }
-        is_played
-    }
-
-    /// A recorded request with our numbers of files and handles.
-    fn renumbered(&self, mut message: Term) -> String {
-        if let Term::Text(text) = message {
-            return text;
-        }
-        for name in ["node", "h"] {
-            if let Some(number) = message.get_mut(name)
-                && let Some(ours) = number.as_u64().and_then(|number| self.numbers.get(&number))
-            {
-                *number = Term::number(*ours);
-            }
-        }
-        json(&message)
-    }
-
-    fn expect(&mut self, at: usize, recorded: &Term) -> bool {
-        let kind = |message: &Term| message.get("type").cloned();
-        let is_wanted = |message: &Term| match recorded.get("tag") {
-            Some(tag) if tag.as_u64() != Some(0) => message.get("tag") == Some(tag),
-            // An answer whose tag the original lost.
-            _ => kind(message) == kind(recorded),
-        };
-        let tunnel = &mut self.tunnels[at];
-        let messages = tunnel.came.iter().enumerate();
-        let found = messages.filter_map(|(index, (number, said))| match said {
-            Said::Text(text) => Some((index, *number, recording::parse(text).ok()?)),
-            _ => None,
-        });
-        let found = found.into_iter().find(|(_, _, message)| is_wanted(message));
-        let name = recorded.message_type().unwrap_or("?");
-        let Some((index, number, message)) = found else {
-            return self.misses(at, name);
-        };
-        let tunnel = &mut self.tunnels[at];
-        tunnel.came.remove(index);
-        if recorded.is_event() {
-            tunnel.event = number;
-        } else if number < tunnel.event {
-            self.found
-                .push(Difference::new(format!("events, then {name}"), "events later"));
-        }
-        self.compare(recorded, &message);
-        true
-    }
-
-    fn expect_said(&mut self, at: usize, name: &str, wanted: &Said) -> bool {
-        let came = &mut self.tunnels[at].came;
-        match came.iter().position(|(_, said)| said == wanted) {
-            Some(index) => {
-                came.remove(index);
-                true
-            }
-            None => self.misses(at, name),
-        }
-    }
-
-    /// Waits for something that did not come; whether no longer.
-    fn misses(&mut self, at: usize, name: &str) -> bool {
-        let tunnel = &mut self.tunnels[at];
-        let since = *tunnel.waiting.get_or_insert_with(Instant::now);
-        let is_over = tunnel.is_gone || since.elapsed() > FRAME_PATIENCE;
-        if is_over {
-            let name = format!("tunnel {}: {name}", at + 1);
-            self.found.push(Difference::new(name, "nothing"));
-        }
-        is_over
-    }
-
     /// Compares what is left when everything was played.
     fn conclude(&mut self) -> Result<()> {
         for (what, recorded, ours) in [
@@ -561,6 +418,14 @@ impl Player {
                 self.found
                     .push(Difference::new(format!("{what}: {recorded}"), ours));
             }
+        }
+        let (recorded, ours) = (
+            self.recording.control.repeated_catalogs(),
+            self.control.repeated_catalogs(),
+        );
+        if ours > recorded {
+            let times = |count: usize| format!("{count} repeated catalogs");
+            self.found.push(Difference::new(times(recorded), times(ours)));
         }
         for (at, tunnel) in self.tunnels.iter().enumerate() {
             for (_, said) in &tunnel.came {

@@ -30,11 +30,11 @@ pub(super) enum Act {
     /// Takes the server away for a while.
     Outage(Duration),
     /// Writes the manifest of a camera in this version, or removes it.
-    Manifest(Option<&'static str>),
+    Manifest(Option<String>),
 }
 
 /// A control operation with its answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ask {
     pub(super) stage: usize,
     /// A refusal that came after a tunnel was opened: it must not come before, or the node would never open it.
@@ -44,7 +44,7 @@ pub(super) struct Ask {
     pub(super) reply: Term,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// The server sends a frame.
     Say(Frame),
@@ -60,14 +60,14 @@ pub(super) enum Step {
     Cut,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tunnel {
     pub(super) hello: Term,
     /// Each with its stage.
     pub(super) steps: Vec<(usize, Step)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Recording {
     /// Arguments of every node, in the order they start.
     pub(super) nodes: Vec<Vec<String>>,
@@ -150,14 +150,11 @@ impl Recording {
             exits: exits.collect(),
             final_state: final_state.filter(|state| *state != Term::Null),
             stages,
-            heads: Vec::new(),
-            handshake: Vec::new(),
-            asks: Vec::new(),
-            tunnels: Vec::new(),
-            control: Sequence::default(),
-            hellos: Sequence::default(),
+            ..Self::default()
         };
         recording.read(&lines);
+        recording.control.settle();
+        recording.hellos.settle();
         Ok(recording)
     }
 
@@ -316,8 +313,8 @@ fn acts(note: &str, following: &[Term]) -> Option<Vec<Act>> {
         "second node, empty state, same invite" => vec![Act::Stop, Act::ForgetState, Act::Start],
         "server killed" => vec![Act::Outage(Duration::from_secs(3))],
         "server killed, database removed, restarted" => vec![Act::Outage(Duration::from_millis(300))],
-        "manifest camera.json added" => vec![Act::Manifest(Some("1"))],
-        "manifest version changed to 2" => vec![Act::Manifest(Some("2"))],
+        "manifest camera.json added" => vec![Act::Manifest(Some("1".to_owned()))],
+        "manifest version changed to 2" => vec![Act::Manifest(Some("2".to_owned()))],
         "manifest removed" => vec![Act::Manifest(None)],
         "node killed with SIGKILL" => vec![Act::Kill],
         "node started again" | "second process, same state file" => vec![Act::Start],
@@ -351,7 +348,7 @@ fn payload(line: &Line) -> Vec<u8> {
     }
 }
 
-fn texts(list: &Term) -> Vec<String> {
+pub(super) fn texts(list: &Term) -> Vec<String> {
     let items = list.as_list().unwrap_or_default().iter();
     items.filter_map(Term::as_str).map(str::to_owned).collect()
 }

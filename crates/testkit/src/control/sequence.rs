@@ -19,12 +19,13 @@ pub(super) fn short(operation: &str) -> &str {
 }
 
 /// Operations and how they ended, stage by stage.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sequence {
     stages: Vec<Vec<String>>,
     catalog: Option<String>,
     is_leased: bool,
     last: String,
+    repeated_catalogs: usize,
 }
 
 impl Sequence {
@@ -55,6 +56,9 @@ impl Sequence {
             (REFRESH, None) => self.is_leased,
             _ => false,
         };
+        // One that was refused may be tried again.
+        let is_published = operation == UPSERT && refusal.is_none();
+        self.repeated_catalogs += usize::from(is_repeated && is_published);
         match (operation, refusal) {
             (UPSERT, None) => self.catalog = Some(payload.to_owned()),
             (REFRESH, None) => self.is_leased = true,
@@ -81,6 +85,34 @@ impl Sequence {
         match self.stages.get(stage) {
             Some(words) if !words.is_empty() => words.join(" "),
             _ => NOTHING.to_owned(),
+        }
+    }
+
+    /// How often a catalog was published that had been accepted already.
+    pub(super) fn repeated_catalogs(&self) -> usize {
+        self.repeated_catalogs
+    }
+
+    pub(super) fn set_repeated_catalogs(&mut self, count: usize) {
+        self.repeated_catalogs = count;
+    }
+
+    /// Forgets what only matters while operations are added.
+    pub(super) fn settle(&mut self) {
+        self.catalog = None;
+        self.is_leased = false;
+        self.last.clear();
+    }
+
+    /// What [`print`](Self::print) gave.
+    pub(super) fn from_words(words: &str) -> Self {
+        let stage = |words: &str| {
+            let words = words.split_whitespace().filter(|word| *word != NOTHING);
+            words.map(str::to_owned).collect()
+        };
+        Self {
+            stages: words.split(" | ").map(stage).collect(),
+            ..Self::default()
         }
     }
 
