@@ -1,7 +1,7 @@
 //! How soon a hub and its nodes are there: after their start, and after the hub's restart.
 //!
 //! ```sh
-//! cargo build --release -p spiderweb-hub -p spiderweb-fs-node
+//! cargo build --release -p spiderweb-hub-app -p spiderweb-fs-node
 //! cargo bench -p spiderweb --bench hub -- start [ROUNDS]
 //! cargo bench -p spiderweb --bench hub -- reconnect [NODES]
 //! ```

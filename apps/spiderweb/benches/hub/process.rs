@@ -116,7 +116,7 @@ fn beside(name: &str) -> Outcome<PathBuf> {
         return Ok(path);
     }
     let path = path.display();
-    Err(format!("there is no {path}; build it with `cargo build --release -p {name}`").into())
+    Err(format!("there is no {path}; build it as the first lines of this bench say").into())
 }
 
 /// The admin's token of the hub with its files in this folder.
