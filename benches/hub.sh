@@ -75,33 +75,42 @@ done
 echo '== getattr beside four connections that read 1 MiB blocks through the same tunnel'
 routed bench --no-ceiling --duration "${seconds}s" --background 4
 
-copy() { # WORDS BYTES FROM TO
+copy() { # TIMES BYTES FROM TO
   local begin took
   begin=$(date +%s%N)
-  "$target/spiderweb" --hub "$hub" cp "$3" "$4"
+  for _ in $(seq "$1"); do
+    "$target/spiderweb" --hub "$hub" cp "$3" "$4"
+  done
   took=$((($(date +%s%N) - begin) / 1000000))
-  echo "   $1: $2 bytes in $took ms, $(($2 / 1000 / (took + 1))) MB/s"
+  echo "   $1 times $2 bytes in $took ms, $(($1 * $2 / 1000 / (took + 1))) MB/s"
 }
 second_client() {
-  while [[ ! -e $folder/enough ]]; do
-    routed --output json bench --no-ceiling --warmup 0s --duration 2s /work >>"$folder/second"
+  until [[ -e $folder/enough ]]; do
+    routed --output json bench --no-ceiling --warmup 1ms --duration 1s /work >>"$folder/second"
   done
 }
-echo '== files through the tunnel, compared byte by byte, beside a second client that asks for attributes'
-for bytes in $((16 << 20)) "$large"; do
-  head -c "$bytes" /dev/urandom >"$folder/local/there"
+beside_second_client() { # WORDS COMMAND…
+  echo "-- $1"
+  shift
   rm -f "$folder/enough" "$folder/second"
   second_client &
-  second=$!
+  local second=$!
   started+=("$second")
-  copy 'to the node' "$bytes" "$folder/local/there" :/nodes/edge/work/there
-  copy 'from the node' "$bytes" :/nodes/edge/work/there "$folder/local/back"
+  "$@"
   touch "$folder/enough"
   wait "$second"
+  echo '   getattr of a second client meanwhile, second by second, in µs:'
+  sed -n 's/.*"latency_us":{\([^}]*\)}.*/      \1/p' "$folder/second" | tr -d '"'
+}
+echo '== files through the tunnel, compared byte by byte'
+for size in "20 $((16 << 20))" "1 $large"; do
+  read -r times bytes <<<"$size"
+  head -c "$bytes" /dev/urandom >"$folder/local/there"
+  beside_second_client 'to the node' copy "$times" "$bytes" "$folder/local/there" :/nodes/edge/work/there
+  beside_second_client 'from the node' copy "$times" "$bytes" :/nodes/edge/work/there "$folder/local/back"
   cmp "$folder/local/there" "$folder/routed/there"
   cmp "$folder/local/there" "$folder/local/back"
-  echo '   both are the same'
-  sed -n 's/.*"latency_us":{\([^}]*\)}.*/   getattr meanwhile, µs: \1/p' "$folder/second" | tr -d '"'
+  echo '   all are the same'
 done
 memory hub "$hub_pid"
 memory node "$node_pid"

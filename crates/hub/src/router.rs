@@ -137,7 +137,7 @@ impl Router {
         let Some(slot) = slots.get_mut(node) else { return };
         slot.clients.remove(&client);
         for handle in slot.route.leave(client) {
-            slot.close_handle(handle, now);
+            slot.close_handle(handle, Some(client), now);
         }
         if slot.is_idle() && slot.route.lost_at().is_none() {
             slots.remove(node);
@@ -182,7 +182,7 @@ impl Router {
             match slot.route.answer(generation, peek, frame) {
                 Answered::Nobody => None,
                 Answered::Orphan { handle } => {
-                    slot.close_handle(handle, now);
+                    slot.close_handle(handle, None, now);
                     None
                 }
                 Answered::Client { client, tag, weight } => {
@@ -197,6 +197,7 @@ impl Router {
                 frame,
                 weight,
                 is_reply: true,
+                from: None,
             });
         }
     }
@@ -300,12 +301,13 @@ impl Slot {
                     frame: error_frame(Some(*tag), Errno::EIO, UNAVAILABLE),
                     weight: *weight,
                     is_reply: true,
+                    from: None,
                 });
             }
         }
     }
 
-    fn close_handle(&mut self, handle: u64, now: Duration) {
+    fn close_handle(&mut self, handle: u64, client: Option<ClientId>, now: Duration) {
         let Some(tunnel) = &self.tunnel else { return };
         let Some(tag) = self.route.own_request(now) else {
             return;
@@ -318,6 +320,8 @@ impl Slot {
             frame: Frame::text_from(MASKING, &text),
             weight: 0,
             is_reply: false,
+            // Behind what the client asked of the handle.
+            from: client,
         });
     }
 }

@@ -278,6 +278,7 @@ impl Client {
                     frame,
                     weight: 0,
                     is_reply: false,
+                    from: Some(self.id),
                 });
             }
             Err(why) => self
