@@ -309,7 +309,7 @@ impl Slot {
 
     fn close_handle(&mut self, handle: u64, client: Option<ClientId>, now: Duration) {
         let Some(tunnel) = &self.tunnel else { return };
-        let Some(tag) = self.route.own_request(now) else {
+        let Some(tag) = self.route.own_request(client, now) else {
             return;
         };
         let text = format!(
