@@ -507,3 +507,61 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spiderweb_protocol::InodeId;
+
+    use super::*;
+
+    /// Serves all that waits, one after the other, and tells whose it was.
+    fn served(requests: &[(u32, Footprint)]) -> Vec<u32> {
+        let mut state = State::default();
+        for (number, (client, footprint)) in (0..).zip(requests) {
+            state.waiting.push_back(Job {
+                number,
+                footprint: *footprint,
+                request: Request::Exports,
+                tag: Tag(1),
+                client: *client,
+                bytes: 0,
+                needs_thread: true,
+            });
+        }
+        let next = || {
+            let job = state.take_if(|_| true)?;
+            state.running.clear();
+            Some(job.client)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn clients_behind_a_tunnel_take_turns_and_each_keeps_its_order() {
+        let handle = HandleId::new(1).unwrap();
+        let inode = InodeId::compose(0, 5);
+        let write = Footprint::Write { handle, inode };
+        let look = Footprint::Look { export: Some(0) };
+        let (bulk, small, other) = (1, 2, 3);
+        assert_eq!(
+            served(&[
+                (bulk, write),
+                (bulk, write),
+                (bulk, write),
+                (small, look),
+                (small, look),
+                (other, look)
+            ]),
+            [bulk, small, bulk, small, bulk, other]
+        );
+        // Nobody knows whether it is one client.
+        assert_eq!(
+            served(&[(bulk, write), (bulk, write), (0, look), (small, look)]),
+            [bulk, small, bulk, 0]
+        );
+        // What runs is not overtaken: its news would come behind an answer that was found before.
+        let mut state = State::default();
+        state.running.push((7, write));
+        assert!(state.is_held_up(&look));
+    }
+}
