@@ -67,9 +67,11 @@ done
 compare --op write --depth 8 --block 128KiB
 echo '== what the processes of hub and node cost'
 for shape in '--op getattr --depth 16' '--op read --depth 8 --block 128KiB'; do
-  for pid in "$hub_pid" "$node_pid"; do
+  for who in hub node; do
+    pid=${who}_pid
+    echo "-- $shape; processor and memory are the $who's"
     # shellcheck disable=SC2086
-    routed bench --no-ceiling --duration "${seconds}s" --pid "$pid" $shape
+    routed bench --no-ceiling --duration "${seconds}s" --pid "${!pid}" $shape
   done
 done
 echo '== getattr beside four connections that read 1 MiB blocks through the same tunnel'
