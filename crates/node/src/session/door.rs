@@ -205,7 +205,7 @@ mod tests {
             assert_eq!(door.tag_of(frame.as_bytes(), error), tag.map(Tag), "{frame}");
             assert_eq!(Door::Listener.tag_of(frame.as_bytes(), error), None);
         }
-        assert_eq!(door.client_of(Tag(5 << CLIENT_TAG_BITS | 17)), 5);
+        assert_eq!(door.client_of(Tag((5 << CLIENT_TAG_BITS) + 17)), 5);
         assert_eq!(Door::Listener.client_of(Tag(5 << CLIENT_TAG_BITS)), 0);
     }
 }
