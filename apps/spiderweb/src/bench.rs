@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use spiderweb_client::RemotePath;
-use spiderweb_transport::WsUrl;
 use tokio::time::Instant;
 
 use crate::cli::{Global, remote_path};
@@ -29,6 +28,7 @@ use crate::failure::Failure;
 use crate::remote;
 use crate::units::{parse_block, parse_duration};
 use company::Company;
+use compare::Side;
 use lane::{Lane, Times};
 use process::Process;
 use report::Outcome;
@@ -39,8 +39,8 @@ use workload::{Shape, Workload};
 
 /// Measure how fast a node answers.
 ///
-/// Works in a directory it makes inside an export and removes at the end; `invoke` runs a service instead. Latency
-/// counts from queueing a request to its answer. The ceiling is the same load against a responder inside this program that does nothing: what this
+/// Works in a directory it makes inside an export and removes at the end; `invoke` runs a service instead. With --hub
+/// every connection goes through the hub. Latency counts from queueing a request to its answer. The ceiling is the same load against a responder inside this program that does nothing: what this
 /// machine could show at best.
 ///
 /// JSON: one object: {op, connections, depth, block, seconds, ops, ops_per_second, bytes_per_second, latency_us:
@@ -116,9 +116,15 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     idle: u32,
 
-    /// Compare two nodes in short slices, alternating.
-    #[arg(long, value_names = ["URL_A", "URL_B"], num_args = 2, conflicts_with_all = ["pid", "background", "hold_lock", "invoking", "idle"])]
-    compare: Option<Vec<WsUrl>>,
+    /// Compare two nodes in short slices, alternating: each by its own address, or by its id or name behind --hub.
+    #[arg(
+        long,
+        value_names = ["NODE_A", "NODE_B"],
+        num_args = 2,
+        value_parser = Side::read,
+        conflicts_with_all = ["pid", "background", "hold_lock", "invoking", "idle"]
+    )]
+    compare: Option<Vec<Side>>,
 
     /// Pairs of slices of a comparison.
     #[arg(long, value_name = "N", default_value_t = 10, requires = "compare")]
@@ -164,17 +170,12 @@ pub(crate) async fn run(args: &BenchArgs, context: &mut Context) -> Result<(), F
     if let Some([a, b]) = args.compare.as_deref() {
         return compare::run(args, context, a, b).await;
     }
-    if context.global.hub.is_some() {
-        return Err(Failure::Usage(
-            "bench measures a node at its own address: name it with --url".to_owned(),
-        ));
-    }
     let process = args.pid.map(Process::of).transpose()?;
     let ceiling = ceiling(args, &context.global).await?;
     let stop = context.stop.clone();
-    let target = Target::prepare(args, &context.global, &context.global.url).await?;
+    let target = Target::prepare(args, &context.global).await?;
     let measured = tokio::select! {
-        measured = measure(args, &context.global, &target, process) => measured,
+        measured = measure(args, &target, process) => measured,
         () = stop.cancelled() => Err(Failure::Interrupted),
     };
     target.remove().await;
@@ -203,17 +204,12 @@ async fn ceiling(args: &BenchArgs, global: &Global) -> Result<Option<f64>, Failu
 }
 
 /// Measures a node.
-async fn measure(
-    args: &BenchArgs,
-    global: &Global,
-    target: &Target,
-    process: Option<Process>,
-) -> Result<Outcome, Failure> {
-    let options = target.options(global)?;
+async fn measure(args: &BenchArgs, target: &Target, process: Option<Process>) -> Result<Outcome, Failure> {
+    let options = target.options();
     let quiet_memory = process.map(Process::memory).transpose()?;
-    let company = Company::gather(args, &options, target).await?;
+    let company = Company::gather(args, options, target).await?;
     let crowded_memory = process.map(Process::memory).transpose()?;
-    let lanes = Lane::dial_all(&options, &target.workload, args, args.verify).await?;
+    let lanes = Lane::dial_all(options, &target.workload, args, args.verify).await?;
     let times = Times::starting_now(args.warmup, args.duration);
     let company = company.start(times);
 

@@ -54,6 +54,11 @@ impl Client {
         self.session.url()
     }
 
+    /// How it is connected to, for further connections of the same kind.
+    pub fn options(&self) -> &Options {
+        self.session.options()
+    }
+
     /// Subscribes to what the node announces from now on.
     pub fn news(&self) -> News {
         self.session.news()

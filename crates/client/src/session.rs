@@ -139,6 +139,10 @@ impl Session {
         })
     }
 
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
     pub(crate) fn url(&self) -> &WsUrl {
         &self.options.url
     }

@@ -2,13 +2,18 @@
 //!
 //! Filling never waits: a slow peer costs itself something, nobody else. Replies are always taken, because the peer
 //! asked for them and its window of requests bounds them; events that find the queue full end the connection.
+//!
+//! What clients have for a node takes turns: each keeps its own order, and one that has megabytes waiting holds another
+//! one's small request up by no more than a frame.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use spiderweb_protocol::control::NODE_GONE_CLOSE;
 use spiderweb_transport::Frame;
 use tokio::sync::Notify;
+
+use crate::router::route::ClientId;
 
 /// Bytes that may wait for a peer before an event ends its connection.
 pub(crate) const MOST_QUEUED: usize = 8 * 1024 * 1024;
@@ -21,6 +26,8 @@ pub(crate) struct Parcel {
     pub(crate) weight: usize,
     /// It answers one of the receiver's requests.
     pub(crate) is_reply: bool,
+    /// Whose request to a node it is. All others share one turn.
+    pub(crate) from: Option<ClientId>,
 }
 
 /// Why a connection ends from this side: what the close frame says.
@@ -73,9 +80,41 @@ pub(crate) struct Outlet {
 
 #[derive(Debug, Default)]
 struct Queue {
-    parcels: VecDeque<Parcel>,
+    /// What waits, by whose it is; nobody has an empty list.
+    parcels: HashMap<Option<ClientId>, VecDeque<Parcel>>,
+    /// Who is next.
+    turns: VecDeque<Option<ClientId>>,
+    /// The list that was emptied last, for whoever comes next.
+    spare: VecDeque<Parcel>,
     bytes: usize,
     goodbye: Option<Goodbye>,
+}
+
+impl Queue {
+    fn push(&mut self, parcel: Parcel) {
+        self.bytes += parcel.frame.payload_len();
+        let whose = parcel.from;
+        if let Some(waiting) = self.parcels.get_mut(&whose) {
+            return waiting.push_back(parcel);
+        }
+        let mut waiting = std::mem::take(&mut self.spare);
+        waiting.push_back(parcel);
+        self.parcels.insert(whose, waiting);
+        self.turns.push_back(whose);
+    }
+
+    fn pop(&mut self) -> Option<Parcel> {
+        let whose = self.turns.pop_front()?;
+        let waiting = self.parcels.get_mut(&whose)?;
+        let parcel = waiting.pop_front()?;
+        if !waiting.is_empty() {
+            self.turns.push_back(whose);
+        } else if let Some(emptied) = self.parcels.remove(&whose) {
+            self.spare = emptied;
+        }
+        self.bytes -= parcel.frame.payload_len();
+        Some(parcel)
+    }
 }
 
 impl Outlet {
@@ -85,10 +124,7 @@ impl Outlet {
 
     /// Queues a reply, or a request to a node.
     pub(crate) fn push(&self, parcel: Parcel) {
-        let mut queue = self.queue();
-        queue.bytes += parcel.frame.payload_len();
-        queue.parcels.push_back(parcel);
-        drop(queue);
+        self.queue().push(parcel);
         self.news.notify_one();
     }
 
@@ -98,11 +134,11 @@ impl Outlet {
         if queue.bytes + frame.payload_len() > MOST_QUEUED {
             queue.goodbye.get_or_insert(Goodbye::TOO_SLOW);
         } else {
-            queue.bytes += frame.payload_len();
-            queue.parcels.push_back(Parcel {
+            queue.push(Parcel {
                 frame,
                 weight: 0,
                 is_reply: false,
+                from: None,
             });
         }
         drop(queue);
@@ -117,10 +153,7 @@ impl Outlet {
 
     /// The next frame.
     pub(crate) fn pop(&self) -> Option<Parcel> {
-        let mut queue = self.queue();
-        let parcel = queue.parcels.pop_front()?;
-        queue.bytes -= parcel.frame.payload_len();
-        Some(parcel)
+        self.queue().pop()
     }
 
     /// Why the connection is to end.
@@ -157,6 +190,7 @@ mod tests {
                 frame: frame(4 << 20),
                 weight: 7,
                 is_reply: true,
+                from: None,
             });
         }
         assert_eq!(outlet.goodbye(), None);
@@ -165,5 +199,33 @@ mod tests {
         outlet.changed().await;
         assert_eq!(outlet.pop().map(|parcel| parcel.weight), Some(7));
         assert_eq!(outlet.bytes(), 8 << 20);
+    }
+    #[test]
+    fn clients_take_turns_and_each_keeps_its_order() {
+        let mut route = crate::router::route::Route::default();
+        let (bulk, small) = (route.enter(false), route.enter(false));
+        let outlet = Outlet::default();
+        let push = |from, weight| {
+            outlet.push(Parcel {
+                frame: frame(weight),
+                weight,
+                is_reply: false,
+                from: Some(from),
+            });
+        };
+        for (from, weight) in [
+            (bulk, 1),
+            (bulk, 2),
+            (bulk, 3),
+            (small, 10),
+            (bulk, 4),
+            (small, 11),
+        ] {
+            push(from, weight);
+        }
+        let weights = std::iter::from_fn(|| outlet.pop().map(|parcel| parcel.weight));
+        assert_eq!(weights.collect::<Vec<_>>(), [1, 10, 2, 11, 3, 4]);
+        push(small, 5);
+        assert_eq!(outlet.bytes(), 5);
     }
 }

@@ -138,7 +138,7 @@ impl Router {
         let Some(slot) = slots.get_mut(node) else { return };
         slot.clients.remove(&client);
         for handle in slot.route.leave(client) {
-            slot.close_handle(handle, now);
+            slot.close_handle(handle, Some(client), now);
         }
         if slot.is_idle() && slot.route.lost_at().is_none() {
             slots.remove(node);
@@ -183,7 +183,7 @@ impl Router {
             match slot.route.answer(generation, peek, frame) {
                 Answered::Nobody => None,
                 Answered::Orphan { handle } => {
-                    slot.close_handle(handle, now);
+                    slot.close_handle(handle, None, now);
                     None
                 }
                 Answered::Client { client, tag, weight } => {
@@ -198,6 +198,7 @@ impl Router {
                 frame,
                 weight,
                 is_reply: true,
+                from: None,
             });
         }
     }
@@ -301,14 +302,15 @@ impl Slot {
                     frame: error_frame(Some(*tag), Errno::EIO, UNAVAILABLE),
                     weight: *weight,
                     is_reply: true,
+                    from: None,
                 });
             }
         }
     }
 
-    fn close_handle(&mut self, handle: u64, now: Duration) {
+    fn close_handle(&mut self, handle: u64, client: Option<ClientId>, now: Duration) {
         let Some(tunnel) = &self.tunnel else { return };
-        let Some(tag) = self.route.own_request(now) else {
+        let Some(tag) = self.route.own_request(client, now) else {
             return;
         };
         let text = format!(
@@ -319,6 +321,8 @@ impl Slot {
             frame: Frame::text_from(MASKING, &text),
             weight: 0,
             is_reply: false,
+            // Behind what the client asked of the handle.
+            from: client,
         });
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct TunnelTerms {
     pub(crate) frame_limit: usize,
     /// Files may have changed while nobody was told: everybody is to forget what they know.
     pub(crate) is_return: bool,
+    /// Tags tell the hub's clients apart.
+    pub(crate) tags_by_client: bool,
     /// Ends the session, with a goodbye.
     pub(crate) stop: CancellationToken,
 }

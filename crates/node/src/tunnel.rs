@@ -135,10 +135,11 @@ impl Tunnel {
         let mut is_return = false;
         while let Some(opened) = stop.run_until_cancelled(self.open()).await {
             let wait = match opened {
-                Ok(socket) => {
+                Ok((socket, tags_by_client)) => {
                     tracing::info!("control tunnel established for node {}", self.identity.node_id);
                     backoff.reset();
-                    let wait = self.serve(socket, is_return, &mut backoff).await;
+                    let begun = (is_return, tags_by_client);
+                    let wait = self.serve(socket, begun, &mut backoff).await;
                     is_return = true;
                     if stop.is_cancelled() {
                         return;
@@ -184,11 +185,17 @@ impl Tunnel {
     }
 
     /// Serves until the tunnel ends; then says how long to wait.
-    async fn serve(&mut self, socket: WebSocket, is_return: bool, backoff: &mut Backoff) -> Wait {
+    async fn serve(
+        &mut self,
+        socket: WebSocket,
+        (is_return, tags_by_client): (bool, bool),
+        backoff: &mut Backoff,
+    ) -> Wait {
         let generation = *self.generation.borrow();
         let terms = TunnelTerms {
             frame_limit: frame_limit(generation),
             is_return,
+            tags_by_client,
             stop: self.stop.clone(),
         };
         let opened = Instant::now();
@@ -215,7 +222,7 @@ impl Tunnel {
         }
     }
 
-    async fn open(&self) -> Result<WebSocket, TunnelError> {
+    async fn open(&self) -> Result<(WebSocket, bool), TunnelError> {
         let url: WsUrl = self.config.url.with_target(PATH)?;
         let socket = dial_hub(&self.config, &url, &self.service.tasks).await?;
         tokio::time::timeout(HELLO, self.greet(socket))
@@ -223,7 +230,8 @@ impl Tunnel {
             .unwrap_or(Err(TunnelError::Silent))
     }
 
-    async fn greet(&self, mut socket: WebSocket) -> Result<WebSocket, TunnelError> {
+    /// Says hello; the result says whether tags tell clients apart.
+    async fn greet(&self, mut socket: WebSocket) -> Result<(WebSocket, bool), TunnelError> {
         let hello = TunnelHello {
             node_id: self.identity.node_id.clone(),
             node_secret: self.identity.node_secret.clone(),
@@ -233,7 +241,7 @@ impl Tunnel {
         loop {
             match socket.receive().await? {
                 Some(Message::Text(text)) => match TunnelAnswer::of(&text, HELLO_TAG)? {
-                    TunnelAnswer::Welcome => return Ok(socket),
+                    TunnelAnswer::Welcome { tags_by_client } => return Ok((socket, tags_by_client)),
                     TunnelAnswer::UnknownIdentity => return Err(TunnelError::UnknownIdentity),
                     TunnelAnswer::Refused { errno, message } => {
                         return Err(TunnelError::Refused { errno, message });

@@ -58,6 +58,7 @@ pub use project::{
 pub use refusal::{Code, Refusal, one_line};
 pub use routing::{FrameKind, FramePeek};
 pub use tunnel::{
-    NODE_GONE_CLOSE, RoutedHello, TunnelAnswer, TunnelFault, TunnelHello, tunnel_refusal, tunnel_welcome,
+    CLIENT_TAG_BITS, NODE_GONE_CLOSE, RoutedHello, TunnelAnswer, TunnelFault, TunnelHello, tunnel_refusal,
+    tunnel_welcome,
 };
 pub use workspace::{Availability, Drift, MountState, MountView, WorkspaceStatus, read_mounts};

@@ -306,10 +306,7 @@ impl<'a> Scanner<'a> {
         let mut has_escapes = false;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let plain = rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-            self.at += plain.unwrap_or(rest.len());
+            self.at += plain(rest);
             match self.peek() {
                 Some(b'"') => {
                     let raw = self.since(start);
@@ -453,6 +450,24 @@ fn unit(chars: &mut std::str::Chars<'_>) -> u32 {
     chars
         .take(4)
         .fold(0, |number, digit| number * 16 + digit.to_digit(16).unwrap_or(0))
+}
+
+/// Bytes at the beginning that a string may hold as they are.
+///
+/// Most strings are names, and end at once; the few others hold file contents. So the first bytes are looked at one by
+/// one, and the rest in blocks, which the compiler turns into vector instructions.
+fn plain(text: &[u8]) -> usize {
+    const FIRST: usize = 16;
+    const BLOCK: usize = 64;
+    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    let (first, rest) = text.split_at(text.len().min(FIRST));
+    if let Some(at) = first.iter().position(is_special) {
+        return at;
+    }
+    let is_plain = |block: &&[u8]| !block.iter().fold(false, |any, byte| any | is_special(byte));
+    let at = first.len() + rest.chunks_exact(BLOCK).take_while(is_plain).count() * BLOCK;
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
 #[cfg(test)]

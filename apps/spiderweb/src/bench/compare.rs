@@ -62,14 +62,59 @@ impl Spread {
     }
 }
 
-pub(super) async fn run(
-    args: &BenchArgs,
-    context: &mut Context,
-    a: &WsUrl,
-    b: &WsUrl,
-) -> Result<(), Failure> {
-    let target_a = Target::prepare(args, &context.global, a).await?;
-    let target_b = match Target::prepare(args, &context.global, b).await {
+/// One of the two.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Side {
+    /// A node at its own address.
+    Direct(WsUrl),
+    /// A node behind the hub, by its id or name.
+    Routed(String),
+}
+
+impl Side {
+    /// Reads an argument. Only addresses have a scheme.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        if !text.contains("://") {
+            return Ok(Self::Routed(text.to_owned()));
+        }
+        let url: Result<WsUrl, _> = text.parse();
+        url.map(Self::Direct).map_err(|error| error.to_string())
+    }
+
+    /// The command line as it would be for this side alone.
+    fn global(&self, global: &Global) -> Result<Global, Failure> {
+        let global = global.clone();
+        match self {
+            Self::Direct(url) => Ok(Global {
+                url: url.clone(),
+                hub: None,
+                node: None,
+                ..global
+            }),
+            Self::Routed(name) if global.hub.is_none() => Err(Failure::Usage(format!(
+                "{name} is no address; to compare a node behind a hub, say which hub with --hub or SPIDERWEB_HUB"
+            ))),
+            Self::Routed(name) => Ok(Global {
+                node: Some(name.clone()),
+                ..global
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Direct(url) => url.fmt(f),
+            Self::Routed(name) => f.write_str(name),
+        }
+    }
+}
+
+pub(super) async fn run(args: &BenchArgs, context: &mut Context, a: &Side, b: &Side) -> Result<(), Failure> {
+    let (at_a, at_b) = (a.global(&context.global)?, b.global(&context.global)?);
+    let target_a = Target::prepare(args, &at_a).await?;
+    let target_b = match Target::prepare(args, &at_b).await {
         Ok(target) => target,
         Err(failure) => {
             target_a.remove().await;
@@ -77,7 +122,7 @@ pub(super) async fn run(
         }
     };
     let measured = tokio::select! {
-        measured = pairs(args, &context.global, &target_a, &target_b) => measured,
+        measured = pairs(args, &target_a, &target_b) => measured,
         () = context.stop.cancelled() => Err(Failure::Interrupted),
     };
     target_a.remove().await;
@@ -85,28 +130,23 @@ pub(super) async fn run(
     print(args, context, (a, b), &measured?)
 }
 
-async fn pairs(
-    args: &BenchArgs,
-    global: &Global,
-    a: &Target,
-    b: &Target,
-) -> Result<Vec<(Slice, Slice)>, Failure> {
+async fn pairs(args: &BenchArgs, a: &Target, b: &Target) -> Result<Vec<(Slice, Slice)>, Failure> {
     let mut pairs = Vec::new();
     for number in 0..args.pairs {
         pairs.push(if number % 2 == 0 {
-            let first = slice(args, global, a).await?;
-            (first, slice(args, global, b).await?)
+            let first = slice(args, a).await?;
+            (first, slice(args, b).await?)
         } else {
-            let first = slice(args, global, b).await?;
-            (slice(args, global, a).await?, first)
+            let first = slice(args, b).await?;
+            (slice(args, a).await?, first)
         });
     }
     Ok(pairs)
 }
 
-async fn slice(args: &BenchArgs, global: &Global, target: &Target) -> Result<Slice, Failure> {
-    let options = target.options(global)?;
-    let lanes = Lane::dial_all(&options, &target.workload, args, args.verify).await?;
+async fn slice(args: &BenchArgs, target: &Target) -> Result<Slice, Failure> {
+    let options = target.options();
+    let lanes = Lane::dial_all(options, &target.workload, args, args.verify).await?;
     let times = Times::starting_now(SHORT_WARMUP, args.slice);
     let tally = drive(lanes, times).await?;
     judge(&tally)?;
@@ -128,7 +168,7 @@ async fn slice(args: &BenchArgs, global: &Global, target: &Target) -> Result<Sli
 fn print(
     args: &BenchArgs,
     context: &mut Context,
-    (a, b): (&WsUrl, &WsUrl),
+    (a, b): (&Side, &Side),
     pairs: &[(Slice, Slice)],
 ) -> Result<(), Failure> {
     let throughput = Spread::of(pairs, |slice| slice.ops_per_second);
@@ -176,6 +216,14 @@ fn print(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_side_is_an_address_or_a_node_behind_the_hub() {
+        let url = "ws://127.0.0.1:7/v2/fs";
+        assert_eq!(Side::read(url), Ok(Side::Direct(url.parse().unwrap())));
+        assert_eq!(Side::read("edge"), Ok(Side::Routed("edge".to_owned())));
+        assert!(Side::read("http://edge").is_err());
+    }
 
     #[test]
     fn spreads_are_of_ratios_within_pairs() {

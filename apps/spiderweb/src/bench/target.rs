@@ -5,7 +5,6 @@ use spiderweb_client::{
 };
 use spiderweb_protocol::fs::OpenFlags;
 use spiderweb_protocol::{EntryName, HandleId, InodeId};
-use spiderweb_transport::WsUrl;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +12,7 @@ use super::BenchArgs;
 use super::workload::{Shape, Workload, fill, pattern};
 use crate::cli::Global;
 use crate::failure::{Doing as _, Failure};
-use crate::remote;
+use crate::remote::{Reach, Remote};
 
 /// Files made at the same time.
 const AT_ONCE: usize = 32;
@@ -23,7 +22,6 @@ const TOKEN_FILE: u64 = 4096;
 /// A prepared node.
 pub(super) struct Target {
     pub(super) client: Client,
-    url: WsUrl,
     place: Option<Place>,
     pub(super) workload: Workload,
     /// The files behind the workload's writers.
@@ -39,18 +37,15 @@ struct Place {
 
 impl Target {
     /// Connects and makes a directory with all that the workload needs, or opens the service it invokes.
-    pub(super) async fn prepare(args: &BenchArgs, global: &Global, url: &WsUrl) -> Result<Self, Failure> {
-        let mut options = remote::options(global)?;
-        options.url = url.clone();
-        let client = Client::connect(options).await?;
-        let view = View::of(&client, global.export.as_deref()).await?;
+    pub(super) async fn prepare(args: &BenchArgs, global: &Global) -> Result<Self, Failure> {
+        let mut reach = Reach::open(global).await?;
+        let Remote { client, view, .. } = reach.only(args.path.as_ref()).await?;
         let mut target = Self {
             workload: Workload {
                 payload: args.payload.clone(),
                 ..Workload::imaginary(Shape::of(args))
             },
             client,
-            url: url.clone(),
             place: None,
             written: Vec::new(),
         };
@@ -92,11 +87,9 @@ impl Target {
         Ok(path)
     }
 
-    /// How the connections of a measurement are made.
-    pub(super) fn options(&self, global: &Global) -> Result<Options, Failure> {
-        let mut options = remote::options(global)?;
-        options.url = self.url.clone();
-        Ok(options)
+    /// How the connections of a measurement are made: as the one that prepared it.
+    pub(super) fn options(&self) -> &Options {
+        self.client.options()
     }
 
     async fn fill(&mut self, args: &BenchArgs) -> Result<(), Error> {

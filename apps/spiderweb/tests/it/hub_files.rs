@@ -255,6 +255,34 @@ fn a_user_reaches_what_projects_mount_and_nothing_else() {
 }
 
 #[test]
+fn what_a_hub_costs_is_measured() {
+    let network = Network::with_nodes();
+    let quick = "--duration 200ms --warmup 10ms --verify --no-ceiling";
+    for place in ["--node edge", "--node edge /work", "/nodes/edge/work"] {
+        for op in [
+            "getattr --depth 64",
+            "read --block 128KiB --depth 4",
+            "mixed --background 1",
+        ] {
+            let line = format!("bench {place} --op {op} {quick}");
+            let shown = network.json(&line);
+            assert!(shown["ops"].as_u64().unwrap() > 0, "{line}: {shown}");
+            assert_eq!(
+                (&shown["errors"], &shown["wrong"]),
+                (&json!({}), &json!(0)),
+                "{line}"
+            );
+        }
+    }
+    let shown = network.json("bench --compare edge far --pairs 2 --slice 100ms");
+    assert_eq!((&shown["a"], &shown["b"]), (&json!("edge"), &json!("far")));
+    assert_eq!(shown["pairs"].as_array().unwrap().len(), 2);
+    for node in ["edge", "far"] {
+        assert_eq!(fs::read_dir(network.work(node, "")).unwrap().count(), 0, "{node}");
+    }
+}
+
+#[test]
 fn what_goes_wrong_is_one_sentence_that_names_the_thing() {
     let mut network = Network::with_nodes();
     let gone = network.start_node("gone", &[]);
@@ -292,7 +320,13 @@ fn what_goes_wrong_is_one_sentence_that_names_the_thing() {
         ("cat /nodes/edge/work/x", 1, "`spiderweb ls /nodes/edge/work`"),
         ("rm -r /nodes/edge/work", 2, "is an export itself"),
         ("exports", 2, "say which node: --node "),
-        ("bench", 2, "--url"),
+        ("bench", 2, "say which node: --node "),
+        (
+            "bench --compare ws://127.0.0.1:1/v2/fs nope",
+            1,
+            "cannot reach a node at ws://127.0.0.1:1/v2/fs",
+        ),
+        ("bench --compare edge nope", 1, "the hub shows no node \"nope\""),
         (
             "--hub ws://127.0.0.1:1/ ls /nodes",
             1,

@@ -1,13 +1,13 @@
 //! One node's route: its tunnel, its clients, and which reply belongs to whom. No I/O; time is passed in.
 //!
-//! Tags are rewritten: each client chooses its own, the node sees one sequence. The route outlives its tunnel while it
+//! Tags are rewritten: each client chooses its own, the node sees one sequence, with the client in the upper bits. The route outlives its tunnel while it
 //! has clients, and tags go on counting, so that a late reply cannot be taken for another one.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use spiderweb_protocol::Tag;
-use spiderweb_protocol::control::{FrameKind, FramePeek};
+use spiderweb_protocol::control::{CLIENT_TAG_BITS, FrameKind, FramePeek};
 use spiderweb_protocol::fs::Op;
 
 /// Requests that may be on their way to one node.
@@ -22,6 +22,16 @@ const CONTEST: Duration = Duration::from_secs(60);
 /// Names a client of one route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientId(u64);
+
+impl ClientId {
+    /// Most clients that tags tell apart: they stay below 2³¹. Two that share a number are kept in order, no more.
+    const MOST_IN_TAGS: u64 = (1 << (31 - CLIENT_TAG_BITS)) - 1;
+
+    /// What stands for this client in the upper bits of tags; never 0.
+    fn in_tags(self) -> u32 {
+        (self.0 % Self::MOST_IN_TAGS + 1) as u32
+    }
+}
 
 /// Tells a node's tunnels apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -197,38 +207,45 @@ impl Route {
         {
             client.handles.remove(&handle);
         }
-        Ok(self.note(Outstanding {
-            client: Some(client),
-            tag: peek.tag.unwrap_or_default(),
-            kind: peek.kind,
-            weight,
-            since: now,
-        }))
+        Ok(self.note(
+            Some(client),
+            Outstanding {
+                client: Some(client),
+                tag: peek.tag.unwrap_or_default(),
+                kind: peek.kind,
+                weight,
+                since: now,
+            },
+        ))
     }
 
-    /// The tag of a request of the hub itself.
-    pub(crate) fn own_request(&mut self, now: Duration) -> Option<Tag> {
+    /// The tag of a request of the hub itself; it keeps its order with those of a client that has left.
+    pub(crate) fn own_request(&mut self, whose: Option<ClientId>, now: Duration) -> Option<Tag> {
         (self.is_attached && self.outstanding.len() < MOST_OUTSTANDING).then(|| {
-            self.note(Outstanding {
-                client: None,
-                tag: Tag(0),
-                kind: FrameKind::Request(Op::Close),
-                weight: 0,
-                since: now,
-            })
+            self.note(
+                whose,
+                Outstanding {
+                    client: None,
+                    tag: Tag(0),
+                    kind: FrameKind::Request(Op::Close),
+                    weight: 0,
+                    since: now,
+                },
+            )
         })
     }
 
-    fn note(&mut self, request: Outstanding) -> Tag {
+    fn note(&mut self, whose: Option<ClientId>, request: Outstanding) -> Tag {
+        let client = whose.map_or(0, ClientId::in_tags) << CLIENT_TAG_BITS;
         // There are far fewer requests than tags, so this ends soon; 0 means "no tag" to some.
         loop {
-            self.last_tag = self.last_tag.wrapping_add(1);
-            if self.last_tag != 0 && !self.outstanding.contains_key(&self.last_tag) {
-                break;
+            self.last_tag = (self.last_tag + 1) % (1 << CLIENT_TAG_BITS);
+            let tag = client | self.last_tag;
+            if self.last_tag != 0 && !self.outstanding.contains_key(&tag) {
+                self.outstanding.insert(tag, request);
+                return Tag(tag);
             }
         }
-        self.outstanding.insert(self.last_tag, request);
-        Tag(self.last_tag)
     }
 
     /// Whom a frame of the node is for. Any frame with the tag completes the request; its type is not compared.

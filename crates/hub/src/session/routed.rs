@@ -279,6 +279,7 @@ impl Client {
                     frame,
                     weight: 0,
                     is_reply: false,
+                    from: Some(self.id),
                 });
             }
             Err(why) => self

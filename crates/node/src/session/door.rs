@@ -1,13 +1,13 @@
 //! By which door a peer came in, and what that changes.
 //!
 //! Behind both doors is the same hallway. Through the listener comes one client, which is responsible for what it
-//! sends: a message that is none ends its session. Through the tunnel come all clients of a hub, who cannot be told
-//! apart: nothing that one of them sends may end the session, or change what the others get.
+//! sends: a message that is none ends its session. Through the tunnel come all clients of a hub: nothing that one of them
+//! sends may end the session, or change what the others get. Our hubs' tags tell them apart; original ones' do not.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use spiderweb_protocol::control::FramePeek;
+use spiderweb_protocol::control::{CLIENT_TAG_BITS, FramePeek};
 use spiderweb_protocol::limits::MAX_FRAME;
 use spiderweb_protocol::strict::Value;
 use spiderweb_protocol::{EnvelopeError, Tag};
@@ -37,6 +37,7 @@ pub(super) enum Door {
 pub(super) struct Tunnel {
     frame_limit: usize,
     is_return: bool,
+    tags_by_client: bool,
     stop: CancellationToken,
     /// When something came last, and how many bytes had come by then.
     heard: (Instant, u64),
@@ -60,6 +61,7 @@ impl Door {
         Self::Tunnel(Tunnel {
             frame_limit: terms.frame_limit,
             is_return: terms.is_return,
+            tags_by_client: terms.tags_by_client,
             stop: terms.stop,
             heard: (now, 0),
             pinged: now,
@@ -80,6 +82,14 @@ impl Door {
     /// Whether everybody is to be told to forget what they know.
     pub(super) fn is_return(&self) -> bool {
         matches!(self, Self::Tunnel(tunnel) if tunnel.is_return)
+    }
+
+    /// Which client a request is from, as far as that is known; 0 may be anybody.
+    pub(super) fn client_of(&self, tag: Tag) -> u32 {
+        match self {
+            Self::Tunnel(tunnel) if tunnel.tags_by_client => tag.0 >> CLIENT_TAG_BITS,
+            _ => 0,
+        }
     }
 
     /// The signal to end, where it is not the node's.
@@ -154,6 +164,7 @@ mod tests {
         let mut door = Door::tunnel(TunnelTerms {
             frame_limit: MAX_FRAME,
             is_return: false,
+            tags_by_client: true,
             stop: CancellationToken::new(),
         });
         let start = Instant::now();
@@ -179,6 +190,7 @@ mod tests {
         let door = Door::tunnel(TunnelTerms {
             frame_limit: MAX_FRAME,
             is_return: false,
+            tags_by_client: true,
             stop: CancellationToken::new(),
         });
         for (frame, error, tag) in [
@@ -193,5 +205,7 @@ mod tests {
             assert_eq!(door.tag_of(frame.as_bytes(), error), tag.map(Tag), "{frame}");
             assert_eq!(Door::Listener.tag_of(frame.as_bytes(), error), None);
         }
+        assert_eq!(door.client_of(Tag((5 << CLIENT_TAG_BITS) + 17)), 5);
+        assert_eq!(Door::Listener.client_of(Tag(5 << CLIENT_TAG_BITS)), 0);
     }
 }

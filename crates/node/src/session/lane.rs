@@ -51,9 +51,21 @@ struct Job {
     footprint: Footprint,
     request: Request,
     tag: Tag,
+    /// Whose it is, if the session is that of many; 0 may be anybody's.
+    client: u32,
     bytes: usize,
     /// Cannot be answered from memory: it was tried.
     needs_thread: bool,
+}
+
+impl Job {
+    /// Whether this one, which came earlier, has to be carried out before the other. Clients are as little ordered
+    /// behind a tunnel as they are in sessions of their own; what runs is never overtaken, though, because what it
+    /// changes is told through the same tunnel.
+    fn precedes(&self, later: &Self) -> bool {
+        let may_be_one = self.client == later.client || self.client == 0 || later.client == 0;
+        may_be_one && self.footprint.conflicts(&later.footprint)
+    }
 }
 
 #[derive(Default)]
@@ -61,6 +73,8 @@ struct State {
     waiting: VecDeque<Job>,
     waiting_bytes: usize,
     running: Vec<(u64, Footprint)>,
+    /// Whose request was taken last.
+    served: u32,
     runners: usize,
     next_number: u64,
     /// Requests ever finished: stands still when a disk does.
@@ -132,7 +146,13 @@ impl Lane {
     }
 
     /// Adds a request; `bytes` is what it keeps in memory.
-    pub(super) fn push(self: &Arc<Self>, request: Request, footprint: Footprint, tag: Tag, bytes: usize) {
+    pub(super) fn push(
+        self: &Arc<Self>,
+        request: Request,
+        footprint: Footprint,
+        (tag, client): (Tag, u32),
+        bytes: usize,
+    ) {
         let mut state = self.state();
         let number = state.next_number;
         state.next_number += 1;
@@ -142,6 +162,7 @@ impl Lane {
             footprint,
             request,
             tag,
+            client,
             bytes,
             needs_thread: false,
         });
@@ -407,17 +428,20 @@ impl Drop for Finish<'_> {
 }
 
 impl State {
-    /// The first `wanted` request that may go before everything ahead of it.
+    /// The first `wanted` request that may go before everything ahead of it; of several clients behind a tunnel, one
+    /// of another than was served last if there is any. So whoever has much waiting holds nobody else up.
     fn eligible(&self, wanted: impl Fn(&Job) -> bool) -> Option<usize> {
-        self.waiting.iter().enumerate().position(|(index, job)| {
+        let mut eligible = self.waiting.iter().enumerate().filter(|(index, job)| {
             wanted(job)
                 && !self.is_held_up(&job.footprint)
-                && !self
-                    .waiting
-                    .iter()
-                    .take(index)
-                    .any(|ahead| ahead.footprint.conflicts(&job.footprint))
-        })
+                && !self.waiting.iter().take(*index).any(|ahead| ahead.precedes(job))
+        });
+        let (first, job) = eligible.next()?;
+        if job.client == 0 || job.client != self.served {
+            return Some(first);
+        }
+        let other = eligible.find(|(_, job)| job.client != self.served);
+        Some(other.map_or(first, |(index, _)| index))
     }
 
     /// Takes that request out; from now on it runs.
@@ -429,6 +453,7 @@ impl State {
             .eligible(wanted)
             .and_then(|index| self.waiting.remove(index))?;
         self.waiting_bytes -= job.bytes;
+        self.served = job.client;
         self.running.push((job.number, job.footprint));
         Some(job)
     }
@@ -480,5 +505,63 @@ impl State {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spiderweb_protocol::InodeId;
+
+    use super::*;
+
+    /// Serves all that waits, one after the other, and tells whose it was.
+    fn served(requests: &[(u32, Footprint)]) -> Vec<u32> {
+        let mut state = State::default();
+        for (number, (client, footprint)) in (0..).zip(requests) {
+            state.waiting.push_back(Job {
+                number,
+                footprint: *footprint,
+                request: Request::Exports,
+                tag: Tag(1),
+                client: *client,
+                bytes: 0,
+                needs_thread: true,
+            });
+        }
+        let next = || {
+            let job = state.take_if(|_| true)?;
+            state.running.clear();
+            Some(job.client)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn clients_behind_a_tunnel_take_turns_and_each_keeps_its_order() {
+        let handle = HandleId::new(1).unwrap();
+        let inode = InodeId::compose(0, 5);
+        let write = Footprint::Write { handle, inode };
+        let look = Footprint::Look { export: Some(0) };
+        let (bulk, small, other) = (1, 2, 3);
+        assert_eq!(
+            served(&[
+                (bulk, write),
+                (bulk, write),
+                (bulk, write),
+                (small, look),
+                (small, look),
+                (other, look)
+            ]),
+            [bulk, small, bulk, small, bulk, other]
+        );
+        // Nobody knows whether it is one client.
+        assert_eq!(
+            served(&[(bulk, write), (bulk, write), (0, look), (small, look)]),
+            [bulk, small, bulk, 0]
+        );
+        // What runs is not overtaken: its news would come behind an answer that was found before.
+        let mut state = State::default();
+        state.running.push((7, write));
+        assert!(state.is_held_up(&look));
     }
 }

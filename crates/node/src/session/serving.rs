@@ -406,7 +406,8 @@ impl Session {
                 return self.reply(request.op(), tag, &outcome.result);
             }
         }
-        self.lane.push(request, footprint, tag, bytes);
+        let client = self.door.client_of(tag);
+        self.lane.push(request, footprint, (tag, client), bytes);
     }
 
     fn reply(&mut self, op: Op, tag: Tag, result: &Result<Reply, FsError>) {

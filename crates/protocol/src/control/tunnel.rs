@@ -133,12 +133,19 @@ impl TunnelHello {
     }
 }
 
+/// Member of a welcome: the upper bits of a request's tag say which client of the hub it is from.
+const TAGS_BY_CLIENT: &str = "tags_by_client";
+
+/// Bits of a tag that number the requests of one client. Those above tell clients apart; 0 is nobody in particular.
+pub const CLIENT_TAG_BITS: u32 = 20;
+
 /// The whole frame of an accepted tunnel hello.
 pub fn tunnel_welcome(tag: Tag, node_id: &NodeId) -> String {
     let payload = ObjectWriter::new()
         .text("protocol", HELLO_PROTOCOL)
         .json("proto", PROTO)
-        .text("node_id", node_id.as_str());
+        .text("node_id", node_id.as_str())
+        .json(TAGS_BY_CLIENT, true);
     ObjectWriter::new()
         .text("channel", "acheron")
         .text("type", "acheron.r_fs_hello")
@@ -176,7 +183,10 @@ pub fn tunnel_refusal(tag: Option<Tag>, fault: TunnelFault) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TunnelAnswer {
     /// From now on the hub sends requests.
-    Welcome,
+    Welcome {
+        /// Their tags tell clients apart, see [`CLIENT_TAG_BITS`]. Original hubs' do not.
+        tags_by_client: bool,
+    },
     /// The hub does not know this identity: pair again.
     UnknownIdentity,
     /// Refused for another reason; try again later.
@@ -199,7 +209,14 @@ impl TunnelAnswer {
             return Ok(Self::Other);
         }
         match peek.kind {
-            FrameKind::Reply(Op::Hello) if peek.tag.is_some() => return Ok(Self::Welcome),
+            FrameKind::Reply(Op::Hello) if peek.tag.is_some() => {
+                let payload = peek.payload(frame);
+                let said = payload
+                    .as_ref()
+                    .and_then(|payload| payload.member(TAGS_BY_CLIENT));
+                let tags_by_client = said.and_then(Value::as_bool) == Some(true);
+                return Ok(Self::Welcome { tags_by_client });
+            }
             FrameKind::Error => {}
             _ => return Ok(Self::Other),
         }
@@ -285,7 +302,17 @@ mod tests {
         let recorded = r#"{"channel":"acheron","type":"acheron.err_fs","tag":1,"ok":false,"error":{"errno":2,"message":"NodeNotFound"}}"#;
         let other = r#"{"channel":"acheron","type":"acheron.err_fs","tag":1,"ok":false,"error":{"errno":2,"message":"x"},"payload":{"message":"NodeAuthFailed"}}"#;
         for (frame, answer) in [
-            (tunnel_welcome(Tag(1), &id), TunnelAnswer::Welcome),
+            (
+                tunnel_welcome(Tag(1), &id),
+                TunnelAnswer::Welcome { tags_by_client: true },
+            ),
+            (
+                r#"{"channel":"acheron","type":"acheron.r_fs_hello","tag":1,"ok":true,"payload":{}}"#
+                    .to_owned(),
+                TunnelAnswer::Welcome {
+                    tags_by_client: false,
+                },
+            ),
             (tunnel_welcome(Tag(2), &id), TunnelAnswer::Other),
             (recorded.to_owned(), TunnelAnswer::UnknownIdentity),
             (other.to_owned(), TunnelAnswer::UnknownIdentity),

@@ -141,3 +141,24 @@ proptest! {
         let _ = Value::parse(&bytes);
     }
 }
+
+#[test]
+fn the_end_of_a_string_is_found_wherever_it_is() {
+    for length in (0..200).chain([1000, 4097]) {
+        let plain = "é".repeat(length / 2) + if length % 2 == 1 { "~" } else { "" };
+        for (end, fault) in [
+            ("\"", None),
+            ("\\n\"", None),
+            ("\u{1f}\"", Some(JsonFaultKind::Syntax)),
+            ("", Some(JsonFaultKind::UnexpectedEnd)),
+        ] {
+            let text = format!("\"{plain}{end}");
+            assert_eq!(kind(text.as_bytes()), fault, "{length} {end:?}");
+        }
+        let text = format!("[\"{plain}\",\"{plain}\\n\",7]");
+        let read = Value::parse(text.as_bytes()).unwrap();
+        let texts = read.as_array().unwrap().iter().map(|value| value.as_text());
+        let expected = [Some(plain.clone()), Some(format!("{plain}\n")), None];
+        assert!(texts.eq(expected.iter().map(Option::as_deref)), "{length}");
+    }
+}

@@ -231,3 +231,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn tags_tell_clients_apart() {
+    let (mut route, now) = (Route::default(), Duration::ZERO);
+    route.attach(now).unwrap();
+    let clients = [route.enter(false), route.enter(false)];
+    let mut tags = Vec::new();
+    for _ in 0..2 {
+        for client in clients {
+            tags.push(route.forward(client, &request("read", 7), 0, now).unwrap().0);
+        }
+    }
+    let whose: Vec<_> = tags.iter().map(|tag| tag >> CLIENT_TAG_BITS).collect();
+    assert!(whose[0] == whose[2] && whose[1] == whose[3] && whose[0] != whose[1]);
+    assert!(whose.iter().all(|client| *client > 0) && tags.iter().all(|tag| *tag < 1 << 31));
+    route.leave(clients[0]);
+    let close = route.own_request(Some(clients[0]), now).unwrap();
+    assert_eq!(
+        close.0 >> CLIENT_TAG_BITS,
+        whose[0],
+        "in order with what it asked"
+    );
+}
