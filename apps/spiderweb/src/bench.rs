@@ -22,9 +22,9 @@ use clap::{Args, ValueEnum};
 use spiderweb_client::RemotePath;
 use tokio::time::Instant;
 
-use crate::cli::{Global, remote_path};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
+use crate::global::{Global, remote_path};
 use crate::remote;
 use crate::units::{parse_block, parse_duration};
 use company::Company;

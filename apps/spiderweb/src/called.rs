@@ -7,8 +7,8 @@ use spiderweb_client::{Outcome, Place, Service};
 use spiderweb_protocol::Errno;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Global, remote_path};
 use crate::failure::{Doing as _, Failure};
+use crate::global::{Global, remote_path};
 use crate::output::shown;
 use crate::remote::Reach;
 

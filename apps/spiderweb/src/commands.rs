@@ -22,17 +22,10 @@ pub(crate) mod watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench;
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command};
+use crate::context::Context;
 use crate::failure::{Failure, INTERRUPTED};
 use crate::output::Output;
-
-/// What every command gets.
-pub(crate) struct Context {
-    pub(crate) global: Global,
-    pub(crate) out: Output,
-    /// Cancelled by the first interrupt, so that partial copies are removed; the second one ends the program.
-    pub(crate) stop: CancellationToken,
-}
 
 /// Runs the command of a parsed line.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {

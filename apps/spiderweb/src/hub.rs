@@ -7,8 +7,8 @@ use spiderweb_client::{Control, ControlOptions, Routing};
 use spiderweb_protocol::Secret;
 use spiderweb_transport::WsUrl;
 
-use crate::cli::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 
 /// The variable with the bearer token.
 pub(crate) const TOKEN: &str = "SPIDERWEB_HUB_TOKEN";

@@ -9,8 +9,8 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use spiderweb_protocol::fs::{Attr, FileKind};
 
-use crate::cli::{Format, Global};
 use crate::failure::Failure;
+use crate::global::{Format, Global};
 use crate::units;
 
 /// Standard output, and how to write to it.

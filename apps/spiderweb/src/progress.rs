@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::{Format, Global};
+use crate::global::{Format, Global};
 
 const KNOWN: &str = "{msg} {bar:30} {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
 const UNKNOWN: &str = "{msg} {spinner} {bytes}, {binary_bytes_per_sec}";

@@ -7,8 +7,8 @@ use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::NodeId;
 use spiderweb_protocol::fs::Attr;
 
-use crate::cli::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::hub;
 
 /// A connected client and the paths it offers. Cheap to clone; clones share the connection.

@@ -10,9 +10,11 @@ use spiderweb_protocol::control::{Code, Fields, Operation, Refusal, Scope};
 use spiderweb_protocol::{Dialect, Secret};
 
 use crate::session::Peer;
-use crate::session::control::Payload;
 use crate::shared::Shared;
 use crate::tokens::{Principal, Tokens};
+
+/// A payload as the rules of scopes see it.
+pub(crate) type Payload<'p> = Option<&'p spiderweb_protocol::strict::Value<'p>>;
 
 /// One operation of one peer.
 pub(crate) struct Call<'c> {

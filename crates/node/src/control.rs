@@ -11,11 +11,12 @@
 //! at once.
 
 mod attendance;
-mod complaint;
-mod connection;
-mod line;
+pub(crate) mod complaint;
+pub(crate) mod connection;
+pub(crate) mod line;
 mod probes;
 mod publication;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,20 +26,18 @@ use spiderweb_transport::Backoff;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub(crate) use self::attendance::Rounds;
-use self::attendance::{Attendance, routed_url};
-pub(crate) use self::complaint::Complaints;
-pub(crate) use self::connection::{HubError, REPLY, with_causes};
-pub(crate) use self::line::{Generation, Line, dial_hub};
+use self::attendance::{Attendance, Rounds, routed_url};
+use self::complaint::Complaints;
+use self::line::Line;
 use self::probes::ProbeBook;
 use self::publication::Inventory;
+use self::tunnel::Tunnel;
 use crate::config::ControlConfig;
 use crate::dispatch::Service;
 use crate::lease::Lease;
 use crate::pairing::{Identity, pair};
 use crate::services::Reloader;
 use crate::state::IdentityStore;
-use crate::tunnel::Tunnel;
 
 /// So many identities may be lost one after the other before the next one has to wait: a hub that forgets whom it
 /// just met is not asked without pause.

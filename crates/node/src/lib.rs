@@ -24,7 +24,6 @@ mod listener;
 mod node;
 mod services;
 mod session;
-mod tunnel;
 
 pub use catalog::Disclosure;
 pub use config::{

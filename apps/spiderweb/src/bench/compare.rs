@@ -10,9 +10,9 @@ use super::lane::{Lane, Times};
 use super::report::{Latency, count, judge, shape, time};
 use super::target::Target;
 use super::{BenchArgs, SHORT_WARMUP, drive};
-use crate::cli::Global;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
+use crate::global::Global;
 
 /// What one slice showed.
 #[derive(Clone, Copy, Debug, Serialize)]

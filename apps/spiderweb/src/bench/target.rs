@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::BenchArgs;
 use super::workload::{Shape, Workload, fill, pattern};
-use crate::cli::Global;
 use crate::failure::{Doing as _, Failure};
+use crate::global::Global;
 use crate::remote::{Reach, Remote};
 
 /// Files made at the same time.

@@ -16,9 +16,9 @@ use spiderweb_protocol::{EntryName, InodeId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::progress;
 use crate::remote::{Reach, Remote};
 

@@ -6,9 +6,9 @@ use spiderweb_client::RemotePath;
 use spiderweb_protocol::InodeId;
 use spiderweb_protocol::fs::Statfs;
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::remote::Reach;
 use crate::units::human_size;
 

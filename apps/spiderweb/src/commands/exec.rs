@@ -5,8 +5,8 @@ use std::io::Write as _;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::Context;
 use crate::called::Called;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::shown;
 use crate::remote::Reach;

@@ -4,9 +4,9 @@ use clap::Args;
 use serde::Serialize;
 use spiderweb_client::RemotePath;
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::Failure;
+use crate::global::remote_path;
 use crate::remote::{Reach, Remote};
 
 #[derive(Serialize)]

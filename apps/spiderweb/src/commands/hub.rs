@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use spiderweb_client::{Control, KnownNode, NodeError};
 use spiderweb_protocol::control::NodeInfo;
 
-use super::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
 use crate::units::{local_minute, rfc3339};

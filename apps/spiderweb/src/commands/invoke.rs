@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use spiderweb_client::Outcome;
 use tokio::io::AsyncReadExt as _;
 
-use super::Context;
 use crate::called::Called;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::remote::Reach;
 

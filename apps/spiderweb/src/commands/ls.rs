@@ -5,9 +5,9 @@ use spiderweb_client::{Pages, Place, RemotePath};
 use spiderweb_protocol::InodeId;
 use spiderweb_protocol::fs::{Attr, ListingEntry};
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::output::{FileJson, mode_text, style};
 use crate::remote::{Above, Reach, Remote};
 use crate::units::{human_size, local_minute};

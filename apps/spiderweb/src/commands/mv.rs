@@ -3,9 +3,9 @@
 use clap::Args;
 use spiderweb_client::{Error, RemotePath};
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::remote::Reach;
 
 /// Rename or move within an export.

@@ -9,9 +9,9 @@ use spiderweb_protocol::fs::OpenFlags;
 use spiderweb_protocol::limits::MAX_WRITE;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::progress;
 use crate::remote::Reach;
 

@@ -4,9 +4,9 @@ use clap::Args;
 use spiderweb_client::{Error, RemotePath, remove_tree};
 use spiderweb_protocol::Errno;
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::remote::{Reach, Remote};
 
 /// Remove files; with -r directories and what is in them.

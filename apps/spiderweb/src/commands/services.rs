@@ -4,10 +4,10 @@ use clap::Args;
 use serde::Serialize;
 use spiderweb_client::{Error, RemotePath, Service};
 
-use super::Context;
 use crate::called::Health;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::remote::{Reach, Remote};
 
 #[derive(Serialize, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use clap::Args;
 use serde::Serialize;
 use spiderweb_client::RemotePath;
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::output::{FileJson, kind_word, mode_text};
 use crate::remote::Reach;
 use crate::units::{human_size, local_exact, rfc3339};

@@ -5,9 +5,9 @@ use spiderweb_client::{Place, RemotePath, Walk};
 use spiderweb_protocol::EntryName;
 use spiderweb_protocol::fs::{Attr, FileKind};
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::output::{FileJson, style};
 use crate::remote::{Reach, Remote};
 

@@ -9,9 +9,9 @@ use spiderweb_client::{Client, Notice, Place, RemotePath, Walk, list};
 use spiderweb_protocol::fs::{Change, Event, FileKind};
 use spiderweb_protocol::{EntryName, InodeId};
 
-use super::Context;
-use crate::cli::remote_path;
+use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
+use crate::global::remote_path;
 use crate::remote::{Reach, Remote};
 use crate::units::local_exact;
 

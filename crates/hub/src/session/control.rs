@@ -3,12 +3,12 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use spiderweb_protocol::Dialect;
 use spiderweb_protocol::canonical::ObjectWriter;
 use spiderweb_protocol::control::{
     Code, ConnectAck, ControlEnvelope, ControlFault, Fields, NodeId, Operation, Refusal, check_version,
     debug_event, error, reply, reply_without_id,
 };
-use spiderweb_protocol::{Dialect, strict};
 use spiderweb_transport::{Frame, Message, WebSocket};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -409,6 +409,3 @@ impl Control {
 fn version_first() -> Refusal {
     Refusal::saying(Code::ProtocolMismatch, "control.version must be negotiated first")
 }
-
-/// A payload as the rules of scopes see it.
-pub(crate) type Payload<'p> = Option<&'p strict::Value<'p>>;

@@ -10,7 +10,9 @@ use spiderweb_transport::Backoff;
 
 use super::machine::{Identity, Machine, Outcome, Pace, Stage, Step, is_hopeless};
 use crate::config::ControlConfig;
-use crate::control::{Complaints, HubError, Line, REPLY};
+use crate::control::complaint::Complaints;
+use crate::control::connection::{HubError, REPLY};
+use crate::control::line::Line;
 use crate::state::{IdentityStore, Kept};
 use spiderweb_daemon::Tasks;
 

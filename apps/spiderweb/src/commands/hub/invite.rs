@@ -8,7 +8,7 @@ use spiderweb_client::Control;
 use spiderweb_protocol::control::{CreateInvite, InviteInfo, NodeName};
 
 use super::{minute, moment};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::units::parse_duration;
 

@@ -8,7 +8,7 @@ use spiderweb_protocol::control::{CatalogEntry, NodeInfo};
 
 use super::pairing::{PlatformJson, platform};
 use super::{find, minute, moment};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 
 #[derive(Debug, Subcommand)]

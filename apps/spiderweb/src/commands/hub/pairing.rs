@@ -6,7 +6,7 @@ use spiderweb_client::Control;
 use spiderweb_protocol::control::{Platform, RequestId};
 
 use super::{minute, moment};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 
 /// Let a node in; prints its id and name.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use spiderweb_client::Control;
 use spiderweb_protocol::control::ProjectSummary;
 
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::shown;
 

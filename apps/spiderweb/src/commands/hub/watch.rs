@@ -5,7 +5,7 @@ use serde::Serialize;
 use spiderweb_client::{CatalogChange, CatalogEvent, Control};
 
 use super::{find, moment, nanoseconds};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::units::local_exact;
 

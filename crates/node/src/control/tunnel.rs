@@ -19,8 +19,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::attendance::Rounds;
+use super::connection::{HubError, with_causes};
+use super::line::{Generation, dial_hub};
 use crate::config::ControlConfig;
-use crate::control::{Generation, HubError, Rounds, dial_hub, with_causes};
 use crate::dispatch::Service;
 use crate::pairing::Identity;
 use crate::session::{End, TunnelTerms, serve_tunnel};
