@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use spiderweb_client::{Control, ControlOptions};
 use spiderweb_node::{
-    ControlConfig, Dialer, Invites, Limits, Node, NodeConfig, PairMode, ServicesConfig, TokenSource, WsUrl,
+    ControlConfig, Dialer, Disclosure, DiskWork, Invites, Limits, Node, NodeConfig, PairMode, ServicesConfig,
+    TokenSource, WsUrl,
 };
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::{CreateInvite, NodeName};
@@ -177,6 +178,7 @@ fn config(number: usize, hub: SocketAddr, invite: &Secret, homes: &Path) -> Outc
         backoff: Duration::from_secs(5),
         backoff_max: Duration::from_secs(60),
         labels: Vec::new(),
+        disclosure: Disclosure::default(),
     };
     Ok(NodeConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -192,5 +194,6 @@ fn config(number: usize, hub: SocketAddr, invite: &Secret, homes: &Path) -> Outc
         },
         token: None,
         limits: Limits::default(),
+        disk_work: DiskWork::default(),
     })
 }
