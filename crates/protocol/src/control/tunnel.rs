@@ -284,7 +284,8 @@ mod tests {
         assert_eq!(hello.encode(Tag(1)), recorded);
         assert_eq!(
             tunnel_welcome(Tag(1), &hello.node_id),
-            r#"{"channel":"acheron","type":"acheron.r_fs_hello","tag":1,"ok":true,"payload":{"protocol":"unified-v2-fs","proto":2,"node_id":"node-2"}}"#
+            // The last member is ours; original nodes do not look.
+            r#"{"channel":"acheron","type":"acheron.r_fs_hello","tag":1,"ok":true,"payload":{"protocol":"unified-v2-fs","proto":2,"node_id":"node-2","tags_by_client":true}}"#
         );
         assert_eq!(
             tunnel_refusal(Some(Tag(1)), TunnelFault::NodeNotFound),
