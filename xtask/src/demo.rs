@@ -180,14 +180,15 @@ impl<'a> System<'a> {
             .unwrap_or_else(|_| bail!("the node was not ready within {} s", READY.as_secs()))
             .with_context(|| format!("the node said:\n{}", self.said.join("\n")))?;
         println!("\nA hub and a node run in one process. All nodes of the hub are one file tree:\n");
-        self.client(&hub, &["tree", "--depth", "2", "/nodes"]).await?;
+        self.client(&hub, &["tree", "--depth", "3", "/nodes"]).await?;
         println!(
             "\nA service is asked by writing to a file of it; `invoke` does that and reads the result:\n"
         );
         let echo = format!("/nodes/{NODE}/echo");
         self.client(&hub, &["invoke", &echo, r#"{"hello":"world"}"#])
             .await?;
-        println!("\nThe terminal runs commands on the node:\n");
+        // What the service answered ends without a line's end.
+        println!("\n\nThe terminal runs commands on the node:\n");
         self.client(&hub, &["exec", "--node", NODE, "--", "uname", "-a"])
             .await?;
         self.tell_next(&hub, &node);
