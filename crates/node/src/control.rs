@@ -63,7 +63,7 @@ impl Control {
     /// Runs until the node stops.
     pub(crate) async fn run(self) {
         let stop = self.service.tasks.stopped().clone();
-        // What was received is in the state file; there is nothing else to finish.
+        // What was received is on its way to the state file, which is waited for; there is nothing else to finish.
         stop.run_until_cancelled(self.live()).await;
     }
 

@@ -129,7 +129,8 @@ impl Attendance<'_> {
         self.publish(is_first).await?;
         self.renew(is_first).await?;
         self.rounds.send_modify(|rounds| rounds.renewed += 1);
-        // Nothing, unless the lease was renewed on another connection.
+        // Nothing, unless the lease was renewed on another connection, or the hub had a fault of its own when it was
+        // told: originals tell it again then as well (recorded as 19 of the newer generation).
         self.publish(is_first).await
     }
 
