@@ -281,6 +281,11 @@ fn open_in(directory: &Arc<Handle>, name: &str, want: Want) -> Result<Handle, Fs
         (Want::LookDirectory, Kind::File | Kind::Special) => Err(FsError::NotADirectory),
         (Want::Read | Want::Write | Want::ReadWrite, Kind::Special) => Err(FsError::NotAFile),
         (Want::Write | Want::ReadWrite, Kind::Directory) => Err(FsError::IsADirectory),
+        // A client may keep it open; that is no reason to keep it where it is.
+        (Want::Read, Kind::Directory) => Ok(Handle {
+            _above: None,
+            ..looked
+        }),
         (_, Kind::Directory) => {
             let opened = handle(open_directory(&path)?, path);
             // It may be another one by now.
