@@ -4,14 +4,15 @@
 mod check;
 mod cli;
 mod hub;
+mod system;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use spiderweb_node::{Limits, LockError, Node, NodeConfig, StartError, StoreError};
+use spiderweb_daemon::EndSignals;
+use spiderweb_node::{LockError, Node, NodeConfig, StartError, StoreError};
 use spiderweb_runtime::{adopt_orphans, run_helper};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Command, Plan};
 
@@ -110,7 +111,7 @@ fn serve(plan: Plan) -> Result<(), Failure> {
         node: mut config,
         hub,
     } = plan;
-    fit_into_descriptor_limit(&mut config.limits);
+    system::fit_into_descriptor_limit(&mut config.limits);
     // The program as it was started, even if its file is replaced meanwhile.
     config.services.helper = std::env::current_exe()?;
     adopt_orphans()?;
@@ -122,19 +123,15 @@ fn serve(plan: Plan) -> Result<(), Failure> {
         .block_on(async {
             // Before anything is acknowledged, so that no signal ends the process in the middle of it. A file over
             // the process's size limit is an error of the write, not the end of the node.
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let _over_file_size_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+            let mut end = EndSignals::new()?;
+            let _over_file_size_limit = system::survive_file_size_limit()?;
 
             let hub = match (&hub, &mut config.control) {
                 (Some(plan), Some(control)) => Some(hub::start(plan, control).await?),
                 _ => None,
             };
             let node = start(config).await?;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            end.next().await;
             tracing::info!("Stopping; a second signal ends at once");
             // The node first: its peers are still connected to the hub.
             let stop = async {
@@ -149,8 +146,7 @@ fn serve(plan: Plan) -> Result<(), Failure> {
                 finished = stop => if !finished {
                     tracing::warn!("some requests did not finish in time");
                 },
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                () = end.next() => {}
             }
             Ok(())
         })
@@ -211,23 +207,4 @@ async fn start(config: NodeConfig) -> Result<Node, Failure> {
         tracing::info!("FS node websocket server listening at ws://{address}/v2/fs");
     }
     Ok(node)
-}
-
-/// Asks for as many descriptors as the system allows, and shares out what there is: half for handles, a quarter for
-/// connections, the rest for requests under way and the node itself.
-fn fit_into_descriptor_limit(limits: &mut Limits) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let current = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let available = current.map_or(usize::MAX, |number| usize::try_from(number).unwrap_or(usize::MAX));
-    limits.handles = limits.handles.min(available / 2);
-    limits.connections = limits.connections.min(available / 4);
 }

@@ -8,8 +8,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use spiderweb_daemon::EndSignals;
 use spiderweb_hub::{Hub, HubConfig, StartError};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Command;
 
@@ -73,20 +73,15 @@ fn serve(config: HubConfig) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything is acknowledged, so that no signal ends the process in the middle of it.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut end = EndSignals::new()?;
         let hub = Hub::start(config).await?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        end.next().await;
         tracing::info!("Stopping; a second signal ends at once");
         tokio::select! {
             finished = hub.stop(SHUTDOWN_GRACE) => if !finished {
                 tracing::warn!("some peers did not say goodbye in time; nothing that was acknowledged is lost");
             },
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = end.next() => {}
         }
         Ok(())
     })

@@ -90,6 +90,18 @@ async fn ended() {
             return;
         }
     }
+    #[cfg(windows)]
+    {
+        use tokio::signal::windows::{ctrl_break, ctrl_close};
+        if let (Ok(mut stopped), Ok(mut closed)) = (ctrl_break(), ctrl_close()) {
+            tokio::select! {
+                _ = stopped.recv() => {}
+                _ = closed.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
     // Without a handler the default action ends the program, and this never returns.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;

@@ -3,7 +3,8 @@
 //! ```text
 //! LocalSource      from an id to an open object
 //!  ├─ operations   what is done with it
-//!  ├─ root         the only door to the disk: opens paths below the root, never outside
+//!  ├─ disk         what the system is asked, by system
+//!  │  └─ root      the only door to the disk: opens paths below the root, never outside
 //!  ├─ links        follows symbolic links under the same rules
 //!  ├─ inodes       ids ⇄ objects ⇄ (directory, name)
 //!  ├─ search       ids from before a restart
@@ -12,35 +13,37 @@
 //!  └─ watch        changes made behind our back
 //! ```
 //!
-//! Every operation goes the same way: the table says where the id's object was last, [`root`] opens that place,
+//! Every operation goes the same way: the table says where the id's object was last, [`disk::Root`] opens that place,
 //! and the object found there must be the one the id is bound to.
 
 mod attr;
+mod disk;
 mod file;
 mod inodes;
+#[cfg(unix)]
 mod links;
 mod operations;
 mod pages;
+#[cfg(unix)]
 mod root;
 mod search;
 mod shared;
 mod watch;
+#[cfg(unix)]
 mod xattr;
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rustix::fs::{OFlags, Stat};
 use spiderweb_protocol::fs::Attr;
 use spiderweb_protocol::{EntryName, InodeId};
 
 use self::attr::Kind;
+use self::disk::{Handle, LOOK, Root, Stat, Want};
 use self::file::LocalFile;
 use self::inodes::{Index, Place};
 use self::pages::Pages;
-use self::root::{LOOK, Root};
 use self::search::Search;
 use self::shared::Shared;
 pub use self::watch::Watcher;
@@ -101,11 +104,11 @@ impl LocalSource {
     }
 
     /// Opens the object behind an id to look at it.
-    fn look(&self, id: InodeId, patience: Patience) -> Result<(Index, Place, OwnedFd, Stat), FsError> {
+    fn look(&self, id: InodeId, patience: Patience) -> Result<(Index, Place, Handle, Stat), FsError> {
         let index = self.index(id, patience)?;
         self.shared.at(index, patience, |place| {
             let file = self.shared.root.open_at(&place.path, LOOK, patience)?;
-            let stat = rustix::fs::fstat(&file)?;
+            let stat = disk::stat(&file)?;
             self.shared.verify(index, place.object, &stat)?;
             Ok((index, place.clone(), file, stat))
         })
@@ -134,16 +137,16 @@ impl LocalSource {
     fn open_object(
         &self,
         id: InodeId,
-        flags: OFlags,
+        flags: Want,
         patience: Patience,
-    ) -> Result<(Index, OwnedFd, Stat), FsError> {
+    ) -> Result<(Index, Handle, Stat), FsError> {
         let index = self.index(id, patience)?;
         self.shared.at(index, patience, |place| {
             if matches!(place.kind, Kind::Special | Kind::Link) {
                 return Err(FsError::NotAFile);
             }
             let file = self.shared.root.open_at(&place.path, flags, patience)?;
-            let stat = rustix::fs::fstat(&file)?;
+            let stat = disk::stat(&file)?;
             self.shared.verify(index, place.object, &stat)?;
             match attr::kind(&stat) {
                 Kind::File | Kind::Directory => Ok((index, file, stat)),
@@ -171,7 +174,7 @@ impl LocalSource {
 
     /// The same for a link: the target is noted where it really is.
     fn target_attr(&self, parent: &Directory, name: &EntryName) -> Result<Attr, FsError> {
-        let (index, stat) = links::follow(self, parent, name)?;
+        let (index, stat) = disk::follow(self, parent, name)?;
         self.shared.attr(index, &stat)
     }
 
@@ -184,11 +187,11 @@ impl LocalSource {
         let local = self.shared.inodes().local(directory.index);
         self.shared.change(local, || {
             let value = change()?;
-            Ok((value, attr::stamp(&rustix::fs::fstat(&directory.file)?)))
+            Ok((value, attr::stamp(&disk::stat(&directory.file)?)))
         })
     }
 
-    fn opened(&self, index: Index, file: OwnedFd, stat: &Stat, writable: bool) -> Result<Opened, FsError> {
+    fn opened(&self, index: Index, file: Handle, stat: &Stat, writable: bool) -> Result<Opened, FsError> {
         let attr = self.shared.attr(index, stat)?;
         let file = LocalFile {
             file,
@@ -216,13 +219,14 @@ impl LocalSource {
 /// A directory that was opened to change or look at its entries.
 struct Directory {
     index: Index,
+    #[cfg_attr(windows, expect(dead_code, reason = "only links are followed from it"))]
     path: String,
-    file: OwnedFd,
+    file: Handle,
     stat: Stat,
 }
 
 fn visible_name(name: &str) -> Result<&str, FsError> {
-    if name == RESERVED_NAME || !EntryName::is_valid(name.as_bytes()) {
+    if name == RESERVED_NAME || !EntryName::is_valid(name.as_bytes()) || !disk::is_literal(name) {
         Err(FsError::NotFound)
     } else {
         Ok(name)

@@ -1,5 +1,6 @@
 //! A folder as a source, with and without what only newer kernels have.
 
+#![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
     reason = "a test may fail; its helpers are outside of test functions"

@@ -1,12 +1,13 @@
 //! Who changed what, and who tried: the last records in memory, all of them in a file if there is one.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use spiderweb_daemon::private;
 use spiderweb_protocol::canonical::{ObjectWriter, quoted};
 use tokio::sync::Notify;
 
@@ -142,11 +143,7 @@ impl Audit {
 
 impl AuditFile {
     fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path)?;
+        let file = private::append(path)?;
         Ok(Self {
             path: path.to_owned(),
             bytes: file.metadata()?.len(),

@@ -1,11 +1,12 @@
 //! Who a peer is, by what it says.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use spiderweb_daemon::private;
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::canonical::ObjectWriter;
 
@@ -241,13 +242,10 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
     let _ = fs::remove_file(&temporary);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file: File = options.open(&temporary)?;
+    let mut file = private::create_new(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
+    drop(file);
     fs::rename(&temporary, path)
 }
 

@@ -28,6 +28,27 @@ impl EntryName {
         !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0))
     }
 
+    /// Whether Windows takes the name as it is. It changes some names and gives others a meaning: it drops dots and
+    /// blanks at the end, `:` begins a stream or names a drive, `con` and `con.txt` are the console, and `*` stands
+    /// for other names. Whoever lets such a name through reaches something else than was asked for.
+    pub fn is_literal_on_windows(&self) -> bool {
+        /// Devices, with any extension and in any case; the superscripts are digits to Windows.
+        const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
+        const DIGITS: &str = "0123456789¹²³";
+
+        let name = self.as_str();
+        if name.ends_with(['.', ' ']) || name.chars().any(|c| c < ' ' || "<>:\"|?*".contains(c)) {
+            return false;
+        }
+        let stem = name.split('.').next().unwrap_or_default().trim_end();
+        let stem = stem.to_lowercase();
+        let is_port = ["com", "lpt"].iter().any(|port| {
+            let number = stem.strip_prefix(port);
+            number.is_some_and(|digit| digit.chars().count() == 1 && DIGITS.contains(digit))
+        });
+        !is_port && !DEVICES.contains(&&*stem)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -129,6 +150,55 @@ mod tests {
             "trailing.",
         ] {
             assert_eq!(EntryName::new(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn what_windows_would_change_or_interpret_is_told_apart() {
+        for bad in [
+            "a.",
+            "a ",
+            "...",
+            " ",
+            "a:b",
+            "C:",
+            "C:x",
+            "a::$DATA",
+            "con",
+            "CON",
+            "Con.txt",
+            "nul .tar.gz",
+            "aux.",
+            "COM1",
+            "lpt9.log",
+            "com¹",
+            "LPT³.x",
+            "CONIN$",
+            "line\nbreak",
+            "\u{1}",
+            "a*",
+            "a?",
+            "<a>",
+            "a|b",
+            "\"a\"",
+        ] {
+            assert!(!EntryName::new(bad).unwrap().is_literal_on_windows(), "{bad:?}");
+        }
+        for good in [
+            "a",
+            ".hidden",
+            "a.b.c",
+            " a",
+            "console",
+            "com",
+            "com10",
+            "comx",
+            "nullo.txt",
+            "日本語",
+            "a;b",
+            "$mft",
+        ] {
+            assert!(EntryName::new(good).unwrap().is_literal_on_windows(), "{good:?}");
         }
     }
 

@@ -151,19 +151,18 @@ impl From<io::Error> for Fault {
 
 /// The original's names are single words, which clients may look for.
 fn io_name(error: &io::Error) -> &'static str {
-    use rustix::io::Errno;
-
-    match (error.kind(), Errno::from_io_error(error)) {
-        (io::ErrorKind::BrokenPipe, _) => "BrokenPipe",
-        (io::ErrorKind::WouldBlock, _) => "SystemResources",
-        (io::ErrorKind::ArgumentListTooLong, _) => "ArgListTooLong",
-        (_, Some(Errno::MFILE)) => "ProcessFdQuotaExceeded",
-        (_, Some(Errno::NFILE)) => "SystemFdQuotaExceeded",
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => "BrokenPipe",
+        io::ErrorKind::WouldBlock => "SystemResources",
+        io::ErrorKind::ArgumentListTooLong => "ArgListTooLong",
+        _ if crate::system::is_process_full(error) => "ProcessFdQuotaExceeded",
+        _ if crate::system::is_system_full(error) => "SystemFdQuotaExceeded",
         _ => "Unexpected",
     }
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use rustix::io::Errno;
 

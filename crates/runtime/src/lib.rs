@@ -21,6 +21,7 @@ mod settings;
 mod spec;
 mod stamp;
 mod status;
+mod system;
 pub mod terminal;
 #[cfg(feature = "wasm")]
 mod wasm;

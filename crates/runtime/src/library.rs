@@ -6,13 +6,15 @@
 //! cancellation, too much output, or processes left behind it is killed like any driver, and the next invoke gets a
 //! new one. So does an invoke after the library's file changed.
 //!
-//! With [`LibrarySpec::fresh`] every invoke gets a process of its own, for libraries that cannot be called twice.
+//! With [`LibrarySpec::fresh`] every invoke gets a process of its own, for libraries that cannot be called twice; on
+//! Windows it always does.
 
 pub(crate) mod link;
+#[cfg(unix)]
 mod warm;
 
 use std::ffi::OsString;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::{BoxFuture, Driver, Fault, Invoke, Outcome};
 use crate::helper::{CHECK, HelperCommand, INVOKE, INVOKE_SYMBOL, LIBRARY_PATH, SERVE};
+#[cfg(unix)]
 use crate::library::warm::Pool;
 use crate::process::{Group, InvokeId, Launch, LeaderEnd, Patience, ProcessDriver, look_within};
 use crate::spec::{LibrarySpec, Surroundings};
 use crate::stamp::Stamp;
+use crate::system::{self, is_bare};
 
 /// Time a library has to load when it is only looked at.
 const VERIFY_PATIENCE: Duration = Duration::from_secs(10);
@@ -45,6 +49,7 @@ pub struct LibraryDriver {
 
 #[derive(Debug)]
 enum Mode {
+    #[cfg(unix)]
     Warm(Arc<Pool>),
     Fresh(Arc<ProcessDriver>),
 }
@@ -53,9 +58,13 @@ impl LibraryDriver {
     /// A driver that runs this library in helpers.
     pub fn new(helper: HelperCommand, spec: LibrarySpec) -> io::Result<Self> {
         let library = locate(&spec.library)?;
-        let first = if spec.fresh { INVOKE } else { SERVE };
+        let is_fresh = spec.fresh || cfg!(not(unix));
+        let first = if is_fresh { INVOKE } else { SERVE };
         let launch = launch(&helper, first, &library, &spec.symbol, spec.surroundings);
-        let mode = if spec.fresh {
+        #[cfg(not(unix))]
+        let mode = Mode::Fresh(Arc::new(ProcessDriver::from_launch(launch)));
+        #[cfg(unix)]
+        let mode = if is_fresh {
             Mode::Fresh(Arc::new(ProcessDriver::from_launch(launch)))
         } else {
             Mode::Warm(Arc::new(Pool::new(launch, library.clone())))
@@ -105,6 +114,7 @@ impl Driver for LibraryDriver {
     fn run(self: Arc<Self>, invoke: Invoke) -> BoxFuture<Outcome> {
         Box::pin(async move {
             match &self.mode {
+                #[cfg(unix)]
                 Mode::Warm(pool) => Arc::clone(pool).run(invoke).await,
                 Mode::Fresh(process) => self.run_fresh(process, invoke).await,
             }
@@ -153,11 +163,8 @@ fn verify_while(
         return Ok(());
     }
     let mut message = [0; 256];
-    let read = child.stderr.take().map_or(Ok(0), |mut stderr| {
-        // Somebody the library left behind may hold it open.
-        rustix::io::ioctl_fionbio(&stderr, true)?;
-        stderr.read(&mut message)
-    });
+    let stderr = child.stderr.take();
+    let read = stderr.map_or(Ok(0), |stderr| system::read_left_over(stderr, &mut message));
     let message = message.get(..read.unwrap_or(0)).unwrap_or_default();
     if message.ends_with(b": MissingSymbol\n") {
         Err(Fault::MissingSymbol)
@@ -175,10 +182,6 @@ fn locate(library: &Path) -> io::Result<PathBuf> {
         return Ok(library.to_owned());
     }
     std::path::absolute(library)
-}
-
-fn is_bare(library: &Path) -> bool {
-    !library.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
 fn launch(

@@ -11,24 +11,30 @@
     reason = "calling into a library that the manifest names is the purpose of this module"
 )]
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
 use std::ffi::{OsStr, OsString, c_int, c_void};
-use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::mem::ManuallyDrop;
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::ptr;
-use std::thread;
 
 use libloading::Library;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, kill_current_process_group, waitid};
 use spiderweb_protocol::limits::MAX_DRIVER_OUTPUT;
 
 use crate::helper::{CHECK, HELPER_FAILED, INVOKE_SYMBOL, LIBRARY_PATH};
-use crate::library::link::{Answer, CAPACITY, Greeting, read_question, write_answer};
+use crate::library::link::{Answer, CAPACITY};
 use crate::spec::LibrarySpec;
+
+#[cfg(unix)]
+use self::unix as system;
+#[cfg(windows)]
+use self::windows as system;
+
+pub(crate) use self::system::serve;
 
 /// The function of section 16: payload, output buffer, error buffer; lengths and capacities in bytes.
 type InvokeJson =
@@ -93,52 +99,6 @@ fn invoke_once(args: impl Iterator<Item = OsString>) -> Result<ExitCode, HelperE
         .and_then(|()| io::stdout().flush());
     let _ = io::stderr().write_all(&answer.err);
     Ok(ExitCode::from(answer.code))
-}
-
-/// Invokes on demand, over the link that is this process's standard input.
-pub(crate) fn serve(args: impl Iterator<Item = OsString>) -> ExitCode {
-    match serve_link(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(HELPER_FAILED),
-    }
-}
-
-fn serve_link(args: impl Iterator<Item = OsString>) -> Result<(), HelperError> {
-    let arguments = Arguments::parse(args)?;
-    let mut link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?).map_err(io::Error::from)?;
-    let watched = link.try_clone()?;
-    thread::spawn(move || end_with(&watched));
-    let loaded = Function::load(&arguments.library, &arguments.symbol);
-    let greeting = match &loaded {
-        Ok(_) => Greeting::Ready,
-        Err(HelperError::MissingSymbol) => Greeting::MissingSymbol,
-        Err(_) => Greeting::NotFound,
-    };
-    link.write_all(&[greeting.byte()])?;
-    let function = loaded?;
-    while let Some(payload) = read_question(&mut link)? {
-        let answer = function.call(&payload).unwrap_or_else(|error| Answer {
-            code: HELPER_FAILED,
-            has_children: false,
-            out: Vec::new(),
-            err: error.message().into_bytes(),
-        });
-        write_answer(&mut link, &answer)?;
-    }
-    Ok(())
-}
-
-/// Ends this process and its children when the node closes the link or dies.
-fn end_with(link: &UnixStream) {
-    loop {
-        let mut descriptors = [PollFd::new(link, PollFlags::empty())];
-        if poll(&mut descriptors, None).is_ok() {
-            // Not an orderly exit: that would wait for what the library is doing.
-            let _ = kill_current_process_group(Signal::KILL);
-            return;
-        }
-    }
 }
 
 /// What a helper is told to do.
@@ -221,17 +181,11 @@ impl Function {
         err.truncate(err_length);
         Ok(Answer {
             code: u8::try_from(value).unwrap_or(u8::MAX),
-            has_children: has_children(),
+            has_children: system::has_children(),
             out,
             err,
         })
     }
-}
-
-/// Whether the library left processes behind.
-fn has_children() -> bool {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    waitid(WaitId::All, options).is_ok()
 }
 
 #[cfg(test)]

@@ -4,16 +4,20 @@
 //! that is dropped half-way loses nothing, and a run that is cut short still has what was written before.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::process::Child;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::{ChildStderr, ChildStdout};
 
 use crate::driver::Fault;
+use crate::process::Child;
+use crate::system::{self, Pipe};
 
 /// Room made for one read; grows with what is already there.
 const CHUNK: usize = 8 * 1024;
+
+/// How long the rest of closed pipes is waited for.
+#[cfg(windows)]
+const REST: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// More came than the limit allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub(crate) struct Capture<R> {
     limit: usize,
 }
 
-impl<R: AsyncRead + AsFd + Unpin> Capture<R> {
+impl<R: Pipe> Capture<R> {
     /// Captures up to `limit` bytes of a pipe that does not block.
     pub(crate) const fn new(pipe: R, limit: usize) -> Self {
         Self {
@@ -68,12 +72,10 @@ impl<R: AsyncRead + AsFd + Unpin> Capture<R> {
     pub(crate) fn fill_now(&mut self) -> Result<(), TooLong> {
         while let Some(pipe) = &self.pipe {
             make_room(&mut self.bytes, self.limit)?;
-            let read = rustix::io::read(pipe, rustix::buffer::spare_capacity(&mut self.bytes));
-            match read {
-                Ok(0) => self.pipe = None,
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(_) => self.pipe = None,
+            match system::read_at_once(pipe, &mut self.bytes) {
+                Ok(Some(0)) | Err(_) => self.pipe = None,
+                Ok(Some(_)) => {}
+                Ok(None) => break,
             }
         }
         within(&self.bytes, self.limit)
@@ -120,8 +122,8 @@ impl Outputs {
     /// Captures up to `limit` bytes of each output of a child that was started with pipes for them.
     pub(crate) fn of(child: &mut Child, limit: usize) -> io::Result<Self> {
         let no_pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let stdout = ChildStdout::from_std(child.stdout.take().ok_or_else(no_pipe)?)?;
-        let stderr = ChildStderr::from_std(child.stderr.take().ok_or_else(no_pipe)?)?;
+        let stdout = system::stdout(child.stdout.take().ok_or_else(no_pipe)?)?;
+        let stderr = system::stderr(child.stderr.take().ok_or_else(no_pipe)?)?;
         Ok(Self {
             stdout: Capture::new(stdout, limit),
             stderr: Capture::new(stderr, limit),
@@ -146,6 +148,19 @@ impl Outputs {
         self.stderr.fill_now().map_err(|TooLong| Stream::Stderr)
     }
 
+    /// Reads what is left when everybody who could write has ended.
+    #[cfg_attr(
+        unix,
+        expect(clippy::unused_async, reason = "other systems have to wait for it")
+    )]
+    pub(crate) async fn fill_rest(&mut self) -> Result<(), Stream> {
+        #[cfg(windows)]
+        if let Ok(filled) = tokio::time::timeout(REST, self.fill()).await {
+            return filled;
+        }
+        self.fill_now()
+    }
+
     /// What standard output and standard error gave so far; both start over.
     pub(crate) fn take(&mut self) -> (Vec<u8>, Vec<u8>) {
         (self.stdout.take(), self.stderr.take())
@@ -153,6 +168,7 @@ impl Outputs {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::io::Write as _;
     use std::os::fd::OwnedFd;

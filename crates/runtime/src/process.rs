@@ -11,11 +11,15 @@
 //! after a success, and nothing is said of the outcome before it is gone.
 
 mod busy;
+#[cfg(unix)]
 mod exit;
+#[cfg(unix)]
 mod group;
 mod input;
 mod launch;
 mod orphans;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
 use std::process::Stdio;
@@ -28,16 +32,37 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use busy::Patience;
+#[cfg(unix)]
 pub(crate) use exit::ExitWatch;
-pub(crate) use group::{Group, LeaderEnd};
+#[cfg(unix)]
+pub(crate) use group::Group;
 pub(crate) use launch::{InvokeId, Launch};
 pub use orphans::adopt_orphans;
 pub(crate) use orphans::{Running, sweep};
+#[cfg(unix)]
+pub(crate) use std::process::{Child, ChildStdin as ChildInput};
+#[cfg(windows)]
+pub(crate) use windows::{Child, ChildInput, ExitWatch, Group, Leader, start};
 
 use crate::driver::{BoxFuture, Driver, Ended, Fault, Invoke, Outcome};
 use crate::output::{Outputs, Stream};
 use crate::process::input::Input;
 use crate::spec::ProcessSpec;
+
+/// The number of the process that leads a group.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) type Leader = rustix::process::Pid;
+
+/// How the leader of a group ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaderEnd {
+    /// It exited with this code.
+    Exited(i32),
+    /// A signal ended it.
+    Signalled,
+    /// The system does not let go of it.
+    Stuck,
+}
 
 /// Time between the request to end and the end.
 pub(crate) const GRACE: Duration = Duration::from_millis(100);
@@ -206,7 +231,7 @@ impl Process {
         let group = Group::of(&child);
         running.leads(group.leader());
         Ok(Self {
-            exit: ExitWatch::new(group.leader())?,
+            exit: group.exit_watch()?,
             input: Input::new(child.stdin.take(), payload)?,
             outputs: Outputs::of(&mut child, limit)?,
             limit,
@@ -247,7 +272,7 @@ impl Process {
             let _ = timeout(GRACE, farewell).await;
         }
         let end = self.group.end().await;
-        let overflow = self.outputs.fill_now().err();
+        let overflow = self.outputs.fill_rest().await.err();
         sweep(id, &self.running).await;
         let ended = match (verdict, overflow, end) {
             (Verdict::TimedOut, _, _) => Ended::TimedOut,
@@ -271,6 +296,7 @@ async fn transfer(input: &mut Input, outputs: &mut Outputs) -> Result<(), Stream
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs::{self, File};
     use std::os::unix::fs::PermissionsExt as _;

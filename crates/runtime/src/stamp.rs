@@ -1,10 +1,10 @@
 //! Telling one state of a file from another without reading it.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
 use crate::driver::Fault;
+use crate::system::file_number;
 
 /// What a file was when it was last looked at. Another file under the same name has another stamp, and so has a file
 /// that was written to, unless within the resolution of its clock and with the same length.
@@ -25,7 +25,7 @@ impl Stamp {
         Ok(Self {
             modified: metadata.modified()?,
             length: metadata.len(),
-            inode: metadata.ino(),
+            inode: file_number(&metadata),
         })
     }
 }

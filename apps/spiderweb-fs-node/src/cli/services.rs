@@ -145,7 +145,11 @@ fn user_cache(environment: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
             .filter(|path| path.is_absolute())
     };
     let of_program = || {
-        let of_user = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+        let of_user = if cfg!(windows) {
+            folder("LOCALAPPDATA")?
+        } else {
+            folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?
+        };
         Some(of_user.join("spiderweb-fs-node"))
     };
     Some(folder("CACHE_DIRECTORY").or_else(of_program)?.join("modules"))
@@ -155,6 +159,7 @@ fn user_cache(environment: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn modules_are_kept_where_the_environment_says() {
         for (variables, expected) in [

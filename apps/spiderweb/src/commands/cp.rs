@@ -160,7 +160,7 @@ impl Copier {
                 }
                 (End::Remote(source), End::Local(target)) => {
                     let target = match source.name() {
-                        Some(name) if into => target.join(name.as_str()),
+                        Some(name) if into => download::local_path(target, std::slice::from_ref(name))?,
                         _ => target.clone(),
                     };
                     self.download(source, &target).await?;

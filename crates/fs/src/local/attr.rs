@@ -1,8 +1,9 @@
 //! What the system says about an object, in the words of the wire.
 
-use rustix::fs::{FileType, Stat};
 use spiderweb_protocol::InodeId;
 use spiderweb_protocol::fs::{Attr, FileKind};
+
+use super::disk::{self, Stat, raw};
 
 /// Identity of an object as long as it exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,52 +35,8 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn of_this_process() -> Self {
-        Self {
-            user: rustix::process::geteuid().as_raw(),
-            group: rustix::process::getegid().as_raw(),
-        }
-    }
-}
-
-#[expect(
-    clippy::useless_conversion,
-    clippy::unnecessary_cast,
-    reason = "the types differ between systems"
-)]
-mod raw {
-    use super::Stat;
-
-    pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-        let whole = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        whole.clamp(i64::MIN.into(), i64::MAX.into()) as i64
-    }
-
-    pub(super) fn modified(stat: &Stat) -> i64 {
-        nanoseconds(stat.st_mtime.into(), stat.st_mtime_nsec as i64)
-    }
-
-    pub(super) fn changed(stat: &Stat) -> i64 {
-        nanoseconds(stat.st_ctime.into(), stat.st_ctime_nsec as i64)
-    }
-
-    pub(super) fn accessed(stat: &Stat) -> i64 {
-        nanoseconds(stat.st_atime.into(), stat.st_atime_nsec as i64)
-    }
-
-    pub(super) fn device(stat: &Stat) -> u64 {
-        stat.st_dev as u64
-    }
-
-    pub(super) fn inode(stat: &Stat) -> u64 {
-        stat.st_ino as u64
-    }
-
-    pub(super) fn links(stat: &Stat) -> u64 {
-        stat.st_nlink as u64
-    }
-
-    pub(super) fn mode(stat: &Stat) -> u32 {
-        u32::from(stat.st_mode)
+        let (user, group) = disk::owner();
+        Self { user, group }
     }
 }
 
@@ -91,12 +48,7 @@ pub(super) fn object(stat: &Stat) -> Object {
 }
 
 pub(super) fn kind(stat: &Stat) -> Kind {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Directory,
-        FileType::Symlink => Kind::Link,
-        _ => Kind::Special,
-    }
+    raw::kind(stat)
 }
 
 pub(super) fn is_gone(stat: &Stat) -> bool {
@@ -108,7 +60,7 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
     for part in [
         raw::changed(stat) as u64,
         raw::modified(stat) as u64,
-        stat.st_size as u64,
+        raw::size(stat),
         u64::from(raw::mode(stat)),
     ] {
         // Rotated before the next part comes in: equal times must not cancel each other out.
@@ -134,7 +86,7 @@ pub(super) fn attr(id: InodeId, stat: &Stat, owner: Owner) -> Attr {
         n: if directory { 2 } else { raw::links(stat) },
         u: owner.user,
         g: owner.group,
-        sz: u64::try_from(stat.st_size).unwrap_or(0),
+        sz: raw::size(stat),
         at: raw::accessed(stat),
         mt: raw::modified(stat),
         ct: raw::changed(stat),
@@ -143,6 +95,7 @@ pub(super) fn attr(id: InodeId, stat: &Stat, owner: Owner) -> Attr {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

@@ -21,6 +21,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use spiderweb_protocol::InodeId;
 
 use super::attr::{Kind, Object, Stamp};
+use super::disk::folded;
 
 /// Objects remembered per export, about 100 bytes each. Beyond it, those that were not used lately are
 /// forgotten; their ids answer 2 until they are looked up or listed again.
@@ -149,7 +150,7 @@ impl Inodes {
     }
 
     fn hash_name(&self, parent: Index, name: &str) -> u64 {
-        self.hasher.hash_one((parent, name))
+        self.hasher.hash_one((parent, folded(name)))
     }
 
     /// The node with this id.
@@ -166,7 +167,7 @@ impl Inodes {
     pub(super) fn child(&self, parent: Index, name: &str) -> Option<Index> {
         let same = |index: &Index| {
             self.node(*index)
-                .is_some_and(|node| node.parent == parent && &*node.name == name)
+                .is_some_and(|node| node.parent == parent && folded(&node.name) == folded(name))
         };
         self.by_name.find(self.hash_name(parent, name), same).copied()
     }
@@ -383,7 +384,7 @@ impl Inodes {
         let hash = |index: &Index| {
             nodes
                 .get(index.slot as usize)
-                .map_or(0, |node| hasher.hash_one((node.parent, &*node.name)))
+                .map_or(0, |node| hasher.hash_one((node.parent, folded(&node.name))))
         };
         self.by_name.insert_unique(hash(&index), index, hash);
         let parent = self.parent(index);

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use spiderweb_protocol::EntryName;
 
 use super::attr::{self, Kind};
+use super::disk::{LOOK, Root};
 use super::inodes::Index;
-use super::root::{LOOK, Root};
 use super::{Directory, LocalSource, RESERVED_NAME, visible_name};
 use crate::{FsError, Patience};
 

@@ -1,15 +1,11 @@
 //! The operations of a local source, as [`Source`] describes them.
 
-use std::os::fd::OwnedFd;
-
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
-use rustix::io::Errno;
 use spiderweb_protocol::fs::{Attr, ExportCaps, ListingEncoder, OpenFlags, Statfs, XattrFlags};
-use spiderweb_protocol::limits::MAX_WIRE_INTEGER;
 use spiderweb_protocol::{EntryName, InodeId};
 
 use super::attr::{self, Kind};
-use super::{Directory, LONGEST_NAME, LocalSource, root, visible_name, xattr};
+use super::disk::{self, Handle, Stat, Want, xattr};
+use super::{Directory, LocalSource, visible_name};
 use crate::{Aftermath, FsError, Opened, Patience, Source, SourceKind};
 
 /// Longest target of a link, in bytes.
@@ -17,25 +13,28 @@ const LONGEST_TARGET: usize = 4095;
 
 /// A name as an argument: the reserved one does not exist, and one the system would refuse is refused.
 fn checked(name: &EntryName) -> Result<&str, FsError> {
-    if name.as_str().len() > LONGEST_NAME {
+    if disk::is_too_long(name.as_str()) {
         return Err(FsError::NameTooLong);
     }
     visible_name(name.as_str())
 }
 
-/// A name to be made; the reserved one is refused.
+/// A name to be made; the reserved one is refused, and one that the system would change.
 fn new_name(name: &EntryName) -> Result<&str, FsError> {
+    if !disk::is_literal(name.as_str()) {
+        return Err(FsError::InvalidArgument);
+    }
     checked(name).map_err(|error| match error {
         FsError::NotFound => FsError::AccessDenied,
         other => other,
     })
 }
 
-const fn access(flags: OpenFlags) -> OFlags {
+const fn access(flags: OpenFlags) -> Want {
     match (flags.reads(), flags.writes()) {
-        (true, true) => OFlags::RDWR,
-        (false, true) => OFlags::WRONLY,
-        _ => OFlags::RDONLY,
+        (true, true) => disk::READ_WRITE,
+        (false, true) => disk::WRITE,
+        _ => disk::READ,
     }
 }
 
@@ -43,6 +42,8 @@ impl Source for LocalSource {
     fn kind(&self) -> SourceKind {
         if cfg!(target_os = "linux") {
             SourceKind::Linux
+        } else if cfg!(windows) {
+            SourceKind::Windows
         } else {
             SourceKind::Posix
         }
@@ -51,9 +52,9 @@ impl Source for LocalSource {
     fn caps(&self) -> ExportCaps {
         ExportCaps {
             native_watch: self.shared.watches.are_possible(),
-            case_sensitive: true,
-            symlink: true,
-            xattr: true,
+            case_sensitive: disk::CASE_SENSITIVE,
+            symlink: disk::LINKS,
+            xattr: disk::ATTRIBUTES,
             locks: true,
             statfs: true,
         }
@@ -74,19 +75,7 @@ impl Source for LocalSource {
 
     fn statfs(&self, id: InodeId) -> Result<Statfs, FsError> {
         let (_, _, file, _) = self.look(id, Patience::Blocking)?;
-        let s = rustix::fs::fstatvfs(&file)?;
-        let cap = |number: u64| number.min(MAX_WIRE_INTEGER);
-        Ok(Statfs {
-            bsize: cap(s.f_bsize),
-            frsize: cap(s.f_frsize),
-            blocks: cap(s.f_blocks),
-            bfree: cap(s.f_bfree),
-            bavail: cap(s.f_bavail),
-            files: cap(s.f_files),
-            ffree: cap(s.f_ffree),
-            favail: cap(s.f_favail),
-            namemax: LONGEST_NAME as u64,
-        })
+        disk::statfs(&file)
     }
 
     fn getattr(&self, id: InodeId, patience: Patience) -> Result<Attr, FsError> {
@@ -98,10 +87,10 @@ impl Source for LocalSource {
         let directory = self.directory(parent, patience)?;
         let text = checked(name)?;
         let stat = match patience {
-            Patience::Blocking => root::stat_entry(&directory.file, text)?,
+            Patience::Blocking => disk::stat_entry(&directory.file, text)?,
             Patience::Immediate => {
                 let entry = self.shared.root.peek_entry(&directory.file, text)?;
-                let stat = rustix::fs::fstat(&entry)?;
+                let stat = disk::stat(&entry)?;
                 if attr::kind(&stat) == Kind::Link {
                     return Err(FsError::NotNow);
                 }
@@ -133,8 +122,8 @@ impl Source for LocalSource {
             return self.opened(index, file, &stat, flags.writes());
         }
         let stat = self.shared.change(id.local(), || {
-            rustix::fs::ftruncate(&file, 0)?;
-            let stat = rustix::fs::fstat(&file)?;
+            disk::set_length(&file, 0)?;
+            let stat = disk::stat(&file)?;
             Ok((stat, attr::stamp(&stat)))
         })?;
         Ok(Opened {
@@ -153,18 +142,8 @@ impl Source for LocalSource {
         let directory = self.directory(parent, Patience::Blocking)?;
         let text = new_name(name)?;
         let (index, file, stat) = self.change_entries(&directory, || {
-            let flags = if flags.reads() {
-                OFlags::RDWR
-            } else {
-                OFlags::WRONLY
-            } | OFlags::CREATE
-                | OFlags::EXCL
-                | OFlags::NOFOLLOW
-                | OFlags::CLOEXEC
-                | OFlags::NOCTTY;
-            let mode = Mode::from_raw_mode((mode & 0o7777) as rustix::fs::RawMode);
-            let file = rustix::fs::openat(&directory.file, text, flags, mode)?;
-            let stat = rustix::fs::fstat(&file)?;
+            let file = disk::create(&directory.file, text, mode, flags.reads())?;
+            let stat = disk::stat(&file)?;
             // Inside the change, so that the watcher finds the file known when it looks.
             let index = self.register(directory.index, text, &stat)?;
             Ok((index, file, stat))
@@ -173,10 +152,10 @@ impl Source for LocalSource {
     }
 
     fn truncate(&self, id: InodeId, size: u64) -> Result<Option<u64>, FsError> {
-        let (_, file, _) = self.open_object(id, OFlags::WRONLY, Patience::Blocking)?;
+        let (_, file, _) = self.open_object(id, disk::WRITE, Patience::Blocking)?;
         self.shared.change(id.local(), || {
-            rustix::fs::ftruncate(&file, size)?;
-            Ok((None, attr::stamp(&rustix::fs::fstat(&file)?)))
+            disk::set_length(&file, size)?;
+            Ok((None, attr::stamp(&disk::stat(&file)?)))
         })
     }
 
@@ -184,11 +163,7 @@ impl Source for LocalSource {
         let directory = self.directory(parent, Patience::Blocking)?;
         let text = checked(name)?;
         self.change_entries(&directory, || {
-            rustix::fs::unlinkat(&directory.file, text, AtFlags::empty()).map_err(|errno| match errno {
-                // What POSIX prescribes, and other systems than Linux do, for a directory.
-                Errno::PERM if is_directory(&directory.file, text) => FsError::IsADirectory,
-                other => other.into(),
-            })?;
+            disk::remove_file(&directory.file, text)?;
             self.forget(directory.index, name);
             Ok(())
         })
@@ -197,20 +172,14 @@ impl Source for LocalSource {
     fn mkdir(&self, parent: InodeId, name: &EntryName) -> Result<(), FsError> {
         let directory = self.directory(parent, Patience::Blocking)?;
         let text = new_name(name)?;
-        self.change_entries(&directory, || {
-            Ok(rustix::fs::mkdirat(
-                &directory.file,
-                text,
-                Mode::RWXU | Mode::RWXG | Mode::RWXO,
-            )?)
-        })
+        self.change_entries(&directory, || disk::make_directory(&directory.file, text))
     }
 
     fn rmdir(&self, parent: InodeId, name: &EntryName) -> Result<(), FsError> {
         let directory = self.directory(parent, Patience::Blocking)?;
         let text = checked(name)?;
         self.change_entries(&directory, || {
-            rustix::fs::unlinkat(&directory.file, text, AtFlags::REMOVEDIR)?;
+            disk::remove_directory(&directory.file, text)?;
             self.forget(directory.index, name);
             Ok(())
         })
@@ -241,9 +210,7 @@ impl Source for LocalSource {
         if target.len() > LONGEST_TARGET {
             return Err(FsError::NameTooLong);
         }
-        self.change_entries(&directory, || {
-            Ok(rustix::fs::symlinkat(target, &directory.file, text)?)
-        })
+        self.change_entries(&directory, || disk::make_link(target, &directory.file, text))
     }
 
     fn set_xattr(&self, id: InodeId, name: &str, value: &[u8], flags: XattrFlags) -> Result<(), FsError> {
@@ -268,11 +235,8 @@ impl Source for LocalSource {
 impl LocalSource {
     /// The rename itself. Its id: the moved object's, or for a link its target's, which is what clients know.
     fn move_entry(&self, from: &Directory, old: &str, to: &Directory, new: &str) -> Result<InodeId, FsError> {
-        let stat = root::stat_entry(&from.file, old)?;
-        rustix::fs::renameat(&from.file, old, &to.file, new).map_err(|errno| match errno {
-            Errno::NOTEMPTY => FsError::Exists,
-            other => other.into(),
-        })?;
+        let stat = disk::stat_entry(&from.file, old)?;
+        disk::rename(&from.file, old, &to.file, new)?;
         if attr::kind(&stat) == Kind::Link {
             return self.moved_link(to, new, &stat);
         }
@@ -284,7 +248,7 @@ impl LocalSource {
             inodes.detach(left);
         }
         let local = inodes.local(index);
-        if let Ok(stat) = root::stat_entry(&to.file, new) {
+        if let Ok(stat) = disk::stat_entry(&to.file, new) {
             inodes.set_stamp(index, attr::stamp(&stat));
         }
         drop(inodes);
@@ -309,13 +273,13 @@ impl LocalSource {
     }
 
     /// Attributes need a descriptor that was really opened; a file we may not read may be one we may write.
-    fn open_for_xattr(&self, id: InodeId) -> Result<OwnedFd, FsError> {
+    fn open_for_xattr(&self, id: InodeId) -> Result<Handle, FsError> {
         let open = |flags| {
             self.open_object(id, flags, Patience::Blocking)
                 .map(|(_, file, _)| file)
         };
-        match open(OFlags::RDONLY) {
-            Err(FsError::AccessDenied) => open(OFlags::WRONLY).map_err(|error| match error {
+        match open(disk::READ) {
+            Err(FsError::AccessDenied) => open(disk::WRITE).map_err(|error| match error {
                 FsError::IsADirectory => FsError::AccessDenied,
                 other => other,
             }),
@@ -327,16 +291,12 @@ impl LocalSource {
     fn change_object(
         &self,
         id: InodeId,
-        file: &OwnedFd,
+        file: &Handle,
         change: impl FnOnce() -> Result<(), FsError>,
     ) -> Result<(), FsError> {
         self.shared.change(id.local(), || {
             change()?;
-            Ok(((), attr::stamp(&rustix::fs::fstat(file)?)))
+            Ok(((), attr::stamp(&disk::stat(file)?)))
         })
     }
-}
-
-fn is_directory(parent: &OwnedFd, name: &str) -> bool {
-    root::stat_entry(parent, name).is_ok_and(|stat| attr::kind(&stat) == Kind::Directory)
 }

@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
 use spiderweb_protocol::EntryName;
 use spiderweb_protocol::fs::ListingEncoder;
 
-use super::attr::{self, Object};
-use super::{Directory, LocalSource, RESERVED_NAME, root};
+use super::attr::{self, Kind, Object};
+use super::disk::{self, Entries};
+use super::{Directory, LocalSource, RESERVED_NAME};
 use crate::{FsError, Patience};
 
 /// Streams kept for pages to come; each is one descriptor and a buffer of 32 KiB.
@@ -26,14 +26,14 @@ struct Stream {
     directory: Object,
     /// Entries before the stream's position.
     position: u64,
-    entries: Dir,
+    entries: Entries,
     /// An entry that was read and did not fit.
     waiting: Option<Entry>,
 }
 
 struct Entry {
     name: EntryName,
-    kind: FileType,
+    kind: Option<Kind>,
 }
 
 impl Pages {
@@ -108,12 +108,10 @@ impl Pages {
 
 impl Stream {
     fn open(directory: &Directory, object: Object) -> Result<Self, FsError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(&directory.file, ".", flags, Mode::empty())?;
         Ok(Self {
             directory: object,
             position: 2,
-            entries: Dir::new(file)?,
+            entries: Entries::open(&directory.file)?,
             waiting: None,
         })
     }
@@ -123,21 +121,16 @@ impl Stream {
         if let Some(entry) = self.waiting.take() {
             return Ok(Some(entry));
         }
-        while let Some(entry) = self.entries.read() {
+        while let Some(entry) = self.entries.next() {
             let entry = entry?;
             // Names that are not UTF-8 cannot be said on the wire and stay out, as do `.` and `..`.
-            let Some(name) = entry
-                .file_name()
-                .to_str()
-                .ok()
-                .and_then(|name| EntryName::new(name).ok())
-            else {
+            let Some(name) = entry.name else {
                 continue;
             };
             if name.as_str() != RESERVED_NAME {
                 return Ok(Some(Entry {
                     name,
-                    kind: entry.file_type(),
+                    kind: entry.kind,
                 }));
             }
         }
@@ -163,8 +156,8 @@ impl LocalSource {
             let file = self
                 .shared
                 .root
-                .open_at(&place.path, root::LOOK, Patience::Blocking)?;
-            Ok(rustix::fs::fstat(&file)?)
+                .open_at(&place.path, disk::LOOK, Patience::Blocking)?;
+            disk::stat(&file)
         })?;
         page.push("..", &self.shared.attr(parent, &stat)?);
         Ok(())
@@ -173,7 +166,7 @@ impl LocalSource {
     /// Whether an entry is shown, without asking for its attributes where its kind says enough.
     fn is_visible(&self, directory: &Directory, entry: &Entry) -> bool {
         match entry.kind {
-            FileType::Symlink | FileType::Unknown => self.entry(directory, entry).is_ok(),
+            Some(Kind::Link) | None => self.entry(directory, entry).is_ok(),
             _ => true,
         }
     }
@@ -190,7 +183,7 @@ impl LocalSource {
     }
 
     fn entry(&self, directory: &Directory, entry: &Entry) -> Result<spiderweb_protocol::fs::Attr, FsError> {
-        let stat = root::stat_entry(&directory.file, entry.name.as_str())?;
+        let stat = disk::stat_entry(&directory.file, entry.name.as_str())?;
         self.entry_attr(directory, &entry.name, &stat)
     }
 

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Dir, Mode, OFlags};
-use spiderweb_protocol::{EntryName, InodeId};
+use spiderweb_protocol::InodeId;
 
 use super::attr::{self, Kind};
+use super::disk::{self, Entries};
 use super::inodes::Index;
-use super::root::{LOOK, stat_entry};
+
 use super::{LocalSource, visible_name};
 use crate::{FsError, Patience};
 
@@ -74,22 +74,15 @@ impl LocalSource {
         let file = self.shared.at(directory, Patience::Blocking, |place| {
             self.shared
                 .root
-                .open_at(&place.path, LOOK | OFlags::DIRECTORY, Patience::Blocking)
+                .open_at(&place.path, disk::LOOK_DIRECTORY, Patience::Blocking)
         })?;
         self.shared.watch(directory, &file);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mut stream = Dir::new(rustix::fs::openat(&file, ".", flags, Mode::empty())?)?;
-        while let Some(entry) = stream.read() {
-            let entry = entry?;
-            let name = entry
-                .file_name()
-                .to_str()
-                .ok()
-                .and_then(|name| EntryName::new(name).ok());
-            let Some(name) = name.filter(|name| visible_name(name.as_str()).is_ok()) else {
+        let mut stream = Entries::open(&file)?;
+        while let Some(entry) = stream.next() {
+            let Some(name) = entry?.name.filter(|name| visible_name(name.as_str()).is_ok()) else {
                 continue;
             };
-            let Ok(stat) = stat_entry(&file, name.as_str()) else {
+            let Ok(stat) = disk::stat_entry(&file, name.as_str()) else {
                 continue;
             };
             if attr::kind(&stat) == Kind::Link {

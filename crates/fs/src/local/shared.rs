@@ -1,16 +1,14 @@
 //! What a local source, its open files and its watcher share.
 
-use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::Stat;
 use spiderweb_protocol::InodeId;
 use spiderweb_protocol::fs::Attr;
 
 use super::attr::{self, Object, Owner, Stamp};
+use super::disk::{self, Handle, Root, Stat};
 use super::inodes::{CAPACITY, Index, Inodes, Place};
-use super::root::Root;
 use super::watch::Watches;
 use crate::{FsError, Patience};
 
@@ -41,7 +39,7 @@ struct Renames {
 
 impl Shared {
     pub(super) fn new(root: Root, export: usize) -> Result<Self, FsError> {
-        let stat = rustix::fs::fstat(&*root.directory())?;
+        let stat = disk::stat(&root.directory())?;
         Ok(Self {
             root,
             owner: Owner::of_this_process(),
@@ -80,7 +78,7 @@ impl Shared {
     }
 
     /// Makes sure that a directory is watched before anybody learns what is in it.
-    pub(super) fn watch(&self, index: Index, directory: impl AsFd) {
+    pub(super) fn watch(&self, index: Index, directory: &Handle) {
         let mut inodes = self.inodes();
         if inodes.watch(index) {
             let local = inodes.local(index);
@@ -90,7 +88,7 @@ impl Shared {
     }
 
     /// Watches a directory again that the system may have stopped watching.
-    pub(super) fn watch_again(&self, index: Index, directory: impl AsFd) {
+    pub(super) fn watch_again(&self, index: Index, directory: &Handle) {
         let inodes = self.inodes();
         if inodes.is_watched(index) {
             let local = inodes.local(index);

@@ -79,5 +79,5 @@ impl Watches {
         false
     }
 
-    pub(super) fn add(&self, _directory: impl std::os::fd::AsFd, _local: u64) {}
+    pub(super) fn add(&self, _directory: &super::disk::Handle, _local: u64) {}
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, ReadableTable as _, TableDefinition, TableError};
+use spiderweb_daemon::private;
 
 use super::{Change, Store, StoreError};
 
@@ -206,8 +207,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// Keeps a copy of a database that could be opened and that nobody writes to yet.
 fn keep_copy(path: &Path) -> io::Result<()> {
     let (temporary, previous) = (beside(path, ".copying"), beside(path, PREVIOUS));
-    // The copy has the rights of the original: for its owner only.
-    fs::copy(path, &temporary)?;
+    private::copy(path, &temporary)?;
     OpenOptions::new().append(true).open(&temporary)?.sync_all()?;
     fs::rename(&temporary, &previous)
 }
@@ -222,11 +222,7 @@ fn read_owner(file: &Path) -> String {
 
 /// Makes an empty file that only its owner may read, unless there is a file.
 fn make_private(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
+    match private::create_new(path) {
         Ok(mut file) => file.flush(),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),

@@ -4,9 +4,11 @@
 //! there, and has put it aside if it could not be understood. A write goes to a temporary file beside it, to the disk,
 //! and then takes the place of the old one, so there is a whole file at any moment.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+
+use spiderweb_daemon::private;
 
 /// A file whose contents are known, so that it may be replaced. There must be one for each path only.
 #[derive(Debug)]
@@ -150,11 +152,7 @@ impl StateFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(temporary)?;
+        let mut file = private::create_new(temporary)?;
         file.write_all(text)?;
         file.sync_all()?;
         drop(file);

@@ -4,10 +4,19 @@
 //! a lock on a file beside it, which says who it is. The system lets go of the lock when the process ends, however
 //! that happens; the file stays and means nothing.
 
-use std::fs::{self, File, OpenOptions};
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+use self::unix as system;
+#[cfg(windows)]
+use self::windows as system;
 use super::file::{folder_of, with_suffix};
 
 /// Holds the lock until it is dropped.
@@ -45,8 +54,12 @@ impl StateLock {
             path: state_file.to_owned(),
             reason,
         };
-        let mut file = open(state_file).map_err(failed)?;
-        if !try_lock(&file).map_err(failed)? {
+        let make = || {
+            fs::create_dir_all(folder_of(state_file))?;
+            system::take(&with_suffix(state_file, ".lock"))
+        };
+        let (mut file, is_ours) = make().map_err(failed)?;
+        if !is_ours {
             let mut holder = String::new();
             // Who it is is a courtesy; that there is somebody is known.
             let _ = file.take(64).read_to_string(&mut holder);
@@ -68,35 +81,7 @@ impl StateLock {
     }
 }
 
-fn open(state_file: &Path) -> io::Result<File> {
-    fs::create_dir_all(folder_of(state_file))?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(with_suffix(state_file, ".lock"))
-}
-
-/// Whether the lock is ours now.
-#[cfg(unix)]
-fn try_lock(file: &File) -> io::Result<bool> {
-    use rustix::fs::{FlockOperation, flock};
-
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Where there is no such lock, nobody is kept out.
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "it may fail where there are locks")]
-fn try_lock(_file: &File) -> io::Result<bool> {
-    Ok(true)
-}
-
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -11,6 +11,10 @@
 //! ```
 //!
 //! Numbers are little-endian.
+#![cfg_attr(
+    not(unix),
+    allow(dead_code, reason = "only helpers that are asked again have a link")
+)]
 
 use std::io::{self, Read, Write};
 

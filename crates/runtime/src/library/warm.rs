@@ -197,7 +197,7 @@ impl Helper {
         running.leads(group.leader());
         Ok(Self {
             link: UnixStream::from_std(ours)?,
-            exit: ExitWatch::new(group.leader())?,
+            exit: group.exit_watch()?,
             outputs: Outputs::of(&mut child, MAX_DRIVER_OUTPUT)?,
             group,
             id,

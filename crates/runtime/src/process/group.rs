@@ -1,7 +1,7 @@
 //! The process group of one driver: signalled as one, reaped as one.
 //!
 //! The group is signalled only while its leader is not reaped; until then its number belongs to it, whoever else
-//! of it may be alive. On Windows a job object will take this place.
+//! of it may be alive. On Windows a job takes this place (`windows`).
 
 use std::io;
 use std::process::Child;
@@ -16,6 +16,9 @@ use rustix::process::{
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::LeaderEnd;
+use super::exit::ExitWatch;
+
 /// Killed processes are gone at once, unless the system holds them in a call that cannot be interrupted.
 const REAP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -29,17 +32,6 @@ const MEMBER_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How often a group that was dropped is looked at, a millisecond apart, before it is left to the system.
 const DROP_LOOKS: u32 = 50;
-
-/// How the leader of a group ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeaderEnd {
-    /// It exited with this code.
-    Exited(i32),
-    /// A signal ended it.
-    Signalled,
-    /// The system does not let go of it.
-    Stuck,
-}
 
 /// A process group, killed when dropped.
 #[derive(Debug)]
@@ -62,6 +54,11 @@ impl Group {
 
     pub(crate) const fn leader(&self) -> Pid {
         self.leader
+    }
+
+    /// Sees when the leader ends.
+    pub(crate) fn exit_watch(&self) -> io::Result<ExitWatch> {
+        ExitWatch::new(self.leader)
     }
 
     /// How the leader ended, if it has. Nothing is reaped.

@@ -7,6 +7,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 
 use crate::output::Stream;
+use crate::process::ChildInput;
+use crate::system;
 
 /// A payload, and the driver's standard input it goes to.
 #[derive(Debug)]
@@ -18,24 +20,11 @@ pub(super) struct Input {
 
 impl Input {
     /// Writes what fits into the pipe at once: for most payloads that is everything, and nothing is left to do.
-    pub(super) fn new(pipe: Option<std::process::ChildStdin>, mut payload: Bytes) -> io::Result<Self> {
+    pub(super) fn new(pipe: Option<ChildInput>, mut payload: Bytes) -> io::Result<Self> {
         let Some(pipe) = pipe else {
             return Ok(Self { pipe: None, payload });
         };
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        while payload.has_remaining() {
-            match rustix::io::write(&pipe, &payload) {
-                Ok(written) => payload.advance(written),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                // The driver wants none of it.
-                Err(_) => payload.clear(),
-            }
-        }
-        let pipe = payload
-            .has_remaining()
-            .then(|| ChildStdin::from_std(pipe))
-            .transpose()?;
+        let pipe = system::write_at_once(pipe, &mut payload)?;
         Ok(Self { pipe, payload })
     }
 

@@ -1,18 +1,15 @@
 //! From a specification to a started program: where it is, what it sees, which pipes it has.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::Access;
-use rustix::io::Errno;
-
 use crate::driver::Fault;
+use crate::process::Child;
 use crate::spec::Surroundings;
+use crate::system::{self, is_variable, variable_begins_with};
 
 /// Variables of the node that start like this are its own business: tokens among them.
 const PRIVATE_PREFIX: &str = "SPIDERWEB_";
@@ -38,7 +35,12 @@ impl Launch {
     pub(crate) fn spawn(&self, id: &InvokeId, stdin: Stdio) -> Result<Child, Fault> {
         let mut command = self.command(id)?;
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        start(&mut command)
+        system::start(command).map_err(|error| {
+            if system::is_no_program(&error) {
+                return Fault::InvalidExecutable;
+            }
+            Fault::from(error)
+        })
     }
 
     /// Whether [`Launch::spawn`] would find something it may start (section 13.1). Blocks.
@@ -47,7 +49,7 @@ impl Launch {
         if !program.metadata()?.is_file() {
             return Err(Fault::AccessDenied);
         }
-        rustix::fs::access(&program, Access::EXEC_OK).map_err(|errno| Fault::from(io::Error::from(errno)))
+        Ok(system::may_run(&program)?)
     }
 
     fn command(&self, id: &InvokeId) -> Result<Command, Fault> {
@@ -57,7 +59,7 @@ impl Launch {
             program = std::path::absolute(program)?;
         }
         let mut command = Command::new(program);
-        command.arg0(&self.program).args(&self.args).process_group(0);
+        system::add_arguments(&mut command, self);
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_private(name)) {
             command.env_remove(name);
         }
@@ -71,24 +73,15 @@ impl Launch {
     }
 }
 
-fn start(command: &mut Command) -> Result<Child, Fault> {
-    command.spawn().map_err(|error| {
-        if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
-            return Fault::InvalidExecutable;
-        }
-        Fault::from(error)
-    })
-}
-
 fn is_private(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(PRIVATE_PREFIX.as_bytes()) && name != SHARED_VARIABLE
+    variable_begins_with(name, PRIVATE_PREFIX) && !is_variable(name, SHARED_VARIABLE)
 }
 
 /// Where a program is: bare names are searched in `PATH`, paths stay as they are, since scripts are told them
 /// (section 9.3).
 fn resolve(program: &Path) -> Result<PathBuf, Fault> {
-    if program.as_os_str().as_encoded_bytes().contains(&b'/') {
-        return Ok(program.to_owned());
+    if !system::is_bare(program) {
+        return Ok(system::program_at(program));
     }
     search(program, &std::env::var_os("PATH").unwrap_or_default())
 }
@@ -97,12 +90,13 @@ fn resolve(program: &Path) -> Result<PathBuf, Fault> {
 fn search(name: &Path, path: &OsStr) -> Result<PathBuf, Fault> {
     let mut fault = Fault::NotFound;
     for folder in std::env::split_paths(path) {
-        let candidate = std::path::absolute(folder.join(name))?;
-        if candidate.is_file() {
-            if rustix::fs::access(&candidate, Access::EXEC_OK).is_ok() {
-                return Ok(candidate);
+        for candidate in system::program_files(std::path::absolute(folder.join(name))?) {
+            if candidate.is_file() {
+                if system::may_run(&candidate).is_ok() {
+                    return Ok(candidate);
+                }
+                fault = Fault::AccessDenied;
             }
-            fault = Fault::AccessDenied;
         }
     }
     Err(fault)
@@ -126,6 +120,7 @@ impl InvokeId {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;

@@ -5,7 +5,8 @@
 //! child, and is told from other children by the id of the run in its environment. What hides its environment is
 //! told by its session, which is not ours, at a moment when no run is under way.
 //!
-//! Without [`adopt_orphans`], and on other systems, this does nothing.
+//! Without [`adopt_orphans`], and on other systems, this does nothing. On Windows nothing has to be done: a job holds
+//! all that a driver starts.
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Running, sweep};
@@ -26,8 +27,7 @@ pub fn adopt_orphans() -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 mod other {
-    use rustix::process::Pid;
-
+    use crate::process::Leader;
     use crate::process::launch::InvokeId;
 
     #[derive(Debug)]
@@ -38,10 +38,12 @@ mod other {
             Self
         }
 
-        pub(crate) fn leads(&mut self, _leader: Pid) {}
+        pub(crate) fn leads(&mut self, _leader: Leader) {}
 
+        #[cfg(unix)]
         pub(crate) fn rests(&mut self) {}
 
+        #[cfg(unix)]
         pub(crate) fn works(&mut self) {}
     }
 

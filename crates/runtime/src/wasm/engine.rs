@@ -222,7 +222,8 @@ pub(crate) fn store<T>(engine: &Engine, state: T, fuel: Option<u64>) -> Result<S
     Ok(store)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use spiderweb_client::{Error, RemotePath, Walk, download};
-use spiderweb_protocol::InodeId;
 use spiderweb_protocol::fs::{Attr, FileKind};
+use spiderweb_protocol::{EntryName, InodeId};
 
 use super::Copier;
 use crate::failure::{Doing as _, Failure};
@@ -31,10 +31,10 @@ impl Copier {
             let copied = match step {
                 Ok(step) => {
                     let names = step.path.names().get(source.names().len()..).unwrap_or_default();
-                    let local = names
-                        .iter()
-                        .fold(target.to_owned(), |path, name| path.join(name.as_str()));
-                    self.download_entry(&remote, step.path, &step.attr, local).await
+                    match local_path(target, names) {
+                        Ok(local) => self.download_entry(&remote, step.path, &step.attr, local).await,
+                        Err(failure) => Err(failure),
+                    }
                 }
                 Err(error) => Err(error).doing("copy", source),
             };
@@ -106,4 +106,19 @@ pub(super) fn regular(attr: &Attr) -> Result<(), Error> {
         0 | REGULAR => Ok(()),
         _ => Err(Error::NotRegular),
     }
+}
+
+/// Where something goes that has these names on the node. Names that mean something else on this machine could lead
+/// anywhere.
+pub(super) fn local_path(target: &Path, names: &[EntryName]) -> Result<PathBuf, Failure> {
+    let mut path = target.to_owned();
+    for name in names {
+        if cfg!(windows) && !name.is_literal_on_windows() {
+            return Err(Failure::message(format!(
+                "cannot copy {name}: Windows has no files of that name"
+            )));
+        }
+        path.push(name.as_str());
+    }
+    Ok(path)
 }

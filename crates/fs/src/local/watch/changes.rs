@@ -1,14 +1,13 @@
 //! Compares the disk with what clients were told, and says what is new.
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
 
-use rustix::fs::Stat;
 use spiderweb_protocol::fs::{Change, Event};
 
 use super::super::attr::{self, Kind};
+use super::super::disk::{self, Handle, LOOK, Stat, stat_entry};
 use super::super::inodes::Index;
-use super::super::root::{LOOK, stat_entry};
+
 use super::super::shared::Shared;
 use crate::{FsError, Patience};
 
@@ -108,13 +107,13 @@ fn is_busy(shared: &Shared, entry: &Dirty) -> bool {
 
 /// Opens an object clients know. `watch`: if it is a watched directory it may be a new one under an old number,
 /// and is watched again before its state is read.
-fn look_again(shared: &Shared, index: Index, watch: bool) -> Result<(OwnedFd, Stat), FsError> {
+fn look_again(shared: &Shared, index: Index, watch: bool) -> Result<(Handle, Stat), FsError> {
     shared.at(index, Patience::Blocking, |place| {
         let file = shared.root.open_at(&place.path, LOOK, Patience::Blocking)?;
         if watch {
             shared.watch_again(index, &file);
         }
-        let stat = rustix::fs::fstat(&file)?;
+        let stat = disk::stat(&file)?;
         shared.verify(index, place.object, &stat)?;
         Ok((file, stat))
     })
