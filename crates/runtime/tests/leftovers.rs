@@ -49,12 +49,17 @@ async fn nothing_escapes_by_leaving_its_session() {
     unrelated.wait().unwrap();
 }
 
-/// Started, killed, timed out and dropped, over and over; `SPIDERWEB_STRESS_CYCLES` says how often.
+/// How often something is done over and over.
+#[expect(clippy::unwrap_used, reason = "whoever sets it sees the failure")]
+fn cycles() -> usize {
+    std::env::var("SPIDERWEB_STRESS_CYCLES").map_or(200, |text| text.parse().unwrap())
+}
+
+/// Started, killed, timed out and dropped, over and over.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_after_many_runs() {
     let _alone = ALONE.lock().await;
     adopt_orphans().unwrap();
-    let cycles = std::env::var("SPIDERWEB_STRESS_CYCLES").map_or(200, |text| text.parse().unwrap());
     let mark = &sleep_mark(3);
     let scripts = [
         "cat".to_owned(),
@@ -65,7 +70,7 @@ async fn nothing_is_left_after_many_runs() {
     ];
     let drivers: Vec<_> = scripts.iter().map(|script| shell(script)).collect();
     let mut running = tokio::task::JoinSet::new();
-    for cycle in 0..cycles {
+    for cycle in 0..cycles() {
         while running.len() >= 16 {
             running.join_next().await.unwrap().unwrap();
         }
@@ -95,4 +100,25 @@ async fn nothing_is_left_after_many_runs() {
         children.collect::<String>().trim().is_empty()
     })
     .await;
+}
+
+/// What leaves its session may be becoming another program at the very moment it is looked at, and has no environment
+/// then. While another run is under way there is nothing else to tell it by.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_escapes_by_starting_late_while_others_run() {
+    let _alone = ALONE.lock().await;
+    adopt_orphans().unwrap();
+    let mark = sleep_mark(4);
+    let long = invoke_within("", Duration::from_secs(600));
+    let end = long.cancel.clone();
+    let other = tokio::spawn(shell("sleep 600").run(long));
+    let driver = shell(&format!("setsid sleep {mark} >/dev/null 2>&1 & printf fine"));
+    for cycle in 0..cycles() {
+        let run = Arc::clone(&driver).run(invoke_within("", Duration::from_secs(30)));
+        let outcome = run.await;
+        assert!(matches!(outcome.ended, Ended::Exited(0)), "{outcome:?}");
+        assert!(processes_with(&mark).is_empty(), "after run {cycle}");
+    }
+    end.cancel();
+    assert!(matches!(other.await.unwrap().ended, Ended::Cancelled));
 }

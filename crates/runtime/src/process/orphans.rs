@@ -75,6 +75,9 @@ mod linux {
 
     /// A sweep that finds new processes for longer gives up; the next one goes on.
     const PATIENCE: Duration = Duration::from_secs(2);
+    /// One that finds only processes that cannot be told does so sooner: somebody may want to look like that, and the
+    /// next moment without a run ends it.
+    const UNSETTLED_PATIENCE: Duration = Duration::from_millis(250);
     const PAUSE: Duration = Duration::from_millis(1);
 
     #[derive(Debug, Default)]
@@ -152,32 +155,44 @@ mod linux {
         if !ADOPTING.load(Ordering::Relaxed) {
             return;
         }
-        let patience = Instant::now() + PATIENCE;
+        let begin = Instant::now();
         let is_idle = running.is_idle;
         loop {
             let run = id.clone();
             let look = tokio::task::spawn_blocking(move || pass(&run, is_idle));
             // A look that panicked has said so; without a runtime the node ends.
-            if !matches!(look.await, Ok(true)) {
-                return;
-            }
-            if Instant::now() > patience {
-                tracing::warn!(invoke = id.as_str(), "processes of a driver keep coming");
-                return;
+            match look.await {
+                Ok(Look::Killed) if begin.elapsed() > PATIENCE => {
+                    tracing::warn!(invoke = id.as_str(), "processes of a driver keep coming");
+                    return;
+                }
+                Ok(Look::Unsettled) if begin.elapsed() > UNSETTLED_PATIENCE => return,
+                Ok(Look::Killed | Look::Unsettled) => {}
+                Ok(Look::Nothing) | Err(_) => return,
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// One look at our children; true if something was killed, whose own children may be ours now. Blocks.
-    fn pass(id: &InvokeId, is_idle: bool) -> bool {
+    /// What one look at our children found.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Look {
+        Nothing,
+        /// Whether something is of this run cannot be told yet.
+        Unsettled,
+        /// Whose own children may be ours now.
+        Killed,
+    }
+
+    /// One look at our children. Blocks.
+    fn pass(id: &InvokeId, is_idle: bool) -> Look {
         let _alone = looking();
         let (is_quiet, leaders) = {
             let runs = runs();
             (runs.under_way == usize::from(!is_idle), runs.leaders.clone())
         };
         let mark = format!("{INVOKE_ID_VARIABLE}={}", id.as_str());
-        let mut killed = false;
+        let mut found = Look::Nothing;
         for child in adopted() {
             let Some(standing) = Standing::of(child) else {
                 continue;
@@ -190,14 +205,19 @@ mod linux {
                 if standing.is_foreign {
                     reap(child);
                 }
-            } else if has_variable(child, mark.as_bytes()) || (is_quiet && standing.is_foreign) {
+                continue;
+            }
+            let origin = Origin::of(child, mark.as_bytes());
+            if origin == Origin::Run || (is_quiet && standing.is_foreign) {
                 // Ours alone to reap, under the lock: the number cannot mean another process meanwhile.
                 let _ = kill_process(child, Signal::KILL);
-                killed = true;
+                found = Look::Killed;
                 reap(child);
+            } else if origin == Origin::Unsettled && found == Look::Nothing {
+                found = Look::Unsettled;
             }
         }
-        killed
+        found
     }
 
     fn reap(child: Pid) {
@@ -214,9 +234,33 @@ mod linux {
         numbers.filter_map(Pid::from_raw).collect()
     }
 
-    fn has_variable(process: Pid, variable: &[u8]) -> bool {
-        let path = format!("/proc/{}/environ", process.as_raw_nonzero());
-        fs::read(path).is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == variable))
+    /// Where a process comes from, as its environment tells.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Origin {
+        /// From the run that is asked about.
+        Run,
+        /// From another, or it hides where from.
+        Unknown,
+        /// It was becoming another program, or ending, when it was looked at; the text may be missing or cut short.
+        Unsettled,
+    }
+
+    impl Origin {
+        fn of(process: Pid, mark: &[u8]) -> Self {
+            let path = format!("/proc/{}/environ", process.as_raw_nonzero());
+            let Ok(environ) = fs::read(path) else {
+                return Self::Unknown;
+            };
+            if environ.split(|byte| *byte == 0).any(|entry| entry == mark) {
+                return Self::Run;
+            }
+            let whole = Standing::of(process).and_then(|now| now.environment);
+            if whole == u64::try_from(environ.len()).ok() {
+                Self::Unknown
+            } else {
+                Self::Unsettled
+            }
+        }
     }
 
     /// What `/proc/PID/stat` says of a process.
@@ -225,6 +269,8 @@ mod linux {
         group: Pid,
         /// In another session than this process.
         is_foreign: bool,
+        /// Bytes of its environment; none while its program only begins, or ends.
+        environment: Option<u64>,
     }
 
     impl Standing {
@@ -236,11 +282,15 @@ mod linux {
             let state = fields.next()?;
             let group = Pid::from_raw(fields.nth(1)?.parse().ok()?)?;
             let session: i32 = fields.next()?.parse().ok()?;
+            // Fields 26, 50 and 51. The first is the last that a program which begins gets.
+            let code: u64 = fields.nth(19)?.parse().ok()?;
+            let [from, to]: [u64; 2] = [fields.nth(23)?.parse().ok()?, fields.next()?.parse().ok()?];
             let own = getsid(None).ok()?;
             Some(Self {
                 is_zombie: state == "Z",
                 group,
                 is_foreign: Pid::from_raw(session) != Some(own),
+                environment: to.checked_sub(from).filter(|_| code != 0),
             })
         }
     }
