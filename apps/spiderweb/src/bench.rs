@@ -228,7 +228,7 @@ async fn measure(args: &BenchArgs, target: &Target, process: Option<Process>) ->
         .map_err(|error| Failure::message(format!("the measurement ended early: {error}")))??;
     let memory = process.map(Process::memory).transpose()?;
     if args.verify {
-        target.verify(args).await?;
+        target.verify(args, &tally.written).await?;
     }
     let company = company.dismiss().await?;
     Ok(Outcome {

@@ -27,6 +27,8 @@ pub(super) struct Times {
 
 /// One connection.
 pub(super) struct Lane {
+    /// Its number among the connections of the measurement.
+    number: usize,
     socket: WebSocket,
     slots: Vec<Slot>,
     tally: Tally,
@@ -50,6 +52,8 @@ struct Slot {
     cookie: u64,
     /// A step of the cycle was refused.
     refused: bool,
+    /// A write was acknowledged, now or earlier.
+    wrote: bool,
 }
 
 impl Lane {
@@ -66,14 +70,15 @@ impl Lane {
             let slots = (0..workload.shape.depth)
                 .map(|slot| Slot::new(slot, workload.cycles(connection, slot, masking)))
                 .collect();
-            Self::new(socket, slots, workload.shape.entries, verify)
+            Self::new(connection, socket, slots, workload.shape.entries, verify)
         });
         Ok(lanes.collect())
     }
 
-    fn new(socket: WebSocket, slots: Vec<Slot>, entries: u32, verify: bool) -> Self {
+    fn new(number: usize, socket: WebSocket, slots: Vec<Slot>, entries: u32, verify: bool) -> Self {
         let now = Instant::now();
         Self {
+            number,
             socket,
             slots,
             tally: Tally::default(),
@@ -89,7 +94,7 @@ impl Lane {
     pub(super) fn alone(socket: WebSocket, workload: &Workload) -> Self {
         let masking = socket.masking();
         let slot = Slot::new(0, workload.cycles(0, 0, masking));
-        Self::new(socket, vec![slot], 0, false)
+        Self::new(0, socket, vec![slot], 0, false)
     }
 
     /// Keeps every slot busy until the end, then waits for what is outstanding.
@@ -102,6 +107,10 @@ impl Lane {
             self.send(index);
         }
         poll_fn(|cx| self.poll(cx)).await?;
+        let written = self.slots.iter().zip(0..).filter(|(slot, _)| slot.wrote);
+        self.tally
+            .written
+            .extend(written.map(|(_, slot)| (self.number, slot)));
         Ok(self.tally)
     }
 
@@ -175,6 +184,7 @@ impl Lane {
         };
         slot.refused |= refused;
         let expect = slot.expects();
+        slot.wrote |= !refused && matches!(expect, Expect::Written(_));
         if self.verify && !refused && !matches(expect, frame, self.entries) {
             self.tally.wrong += 1;
         }
@@ -221,6 +231,7 @@ impl Slot {
             handle: None,
             cookie: 0,
             refused: false,
+            wrote: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What connections count while they are measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
 
@@ -24,6 +24,8 @@ pub(super) struct Tally {
     pub(super) answered: u64,
     /// Answers that said something else than they should.
     pub(super) wrong: u64,
+    /// The blocks that were acknowledged as written: connection and slot.
+    pub(super) written: BTreeSet<(usize, u16)>,
 }
 
 impl Default for Tally {
@@ -39,6 +41,7 @@ impl Default for Tally {
             sent: 0,
             answered: 0,
             wrong: 0,
+            written: BTreeSet::new(),
         }
     }
 }
@@ -52,6 +55,7 @@ impl Tally {
         self.sent += other.sent;
         self.answered += other.answered;
         self.wrong += other.wrong;
+        self.written.extend(&other.written);
         for (errno, count) in &other.errors {
             *self.errors.entry(*errno).or_default() += count;
         }

@@ -1,5 +1,7 @@
 //! The node that is measured, and the files made or opened on it for the purpose.
 
+use std::collections::BTreeSet;
+
 use spiderweb_client::{
     Client, Error, Options, RemotePath, Service, Upload, View, Window, fetch, partial_name, remove_tree,
 };
@@ -162,17 +164,23 @@ impl Target {
         Ok(())
     }
 
-    /// Reads back what the measurement wrote.
-    pub(super) async fn verify(&self, args: &BenchArgs) -> Result<(), Failure> {
-        let expected = u64::from(args.block) * u64::from(args.depth);
-        for file in &self.written {
+    /// Reads back the blocks that were acknowledged as written.
+    pub(super) async fn verify(
+        &self,
+        args: &BenchArgs,
+        written: &BTreeSet<(usize, u16)>,
+    ) -> Result<(), Failure> {
+        for (connection, file) in self.written.iter().enumerate() {
             let mut contents = Vec::new();
             fetch(&self.client, *file, Window::default(), &mut contents, |_| {}).await?;
-            let right = contents.iter().zip(0..).all(|(byte, at)| *byte == pattern(at));
-            if !right || contents.len() as u64 > expected || contents.is_empty() {
-                return Err(Failure::message(
-                    "verification failed: a file does not hold what was written",
-                ));
+            let slots = written.iter().filter(|(writer, _)| *writer == connection);
+            for (_, slot) in slots {
+                if !holds_block(&contents, args.block, *slot) {
+                    return Err(Failure::message(format!(
+                        "verification failed: block {slot} of the file of connection {connection} is not what was \
+                         written"
+                    )));
+                }
             }
         }
         Ok(())
@@ -195,6 +203,13 @@ impl Target {
     }
 }
 
+/// Whether the block of a slot is there, whole and as written.
+fn holds_block(contents: &[u8], block: u32, slot: u16) -> bool {
+    let begin = u64::from(block) * u64::from(slot);
+    let found = contents.get(begin as usize..begin as usize + block as usize);
+    found.is_some_and(|bytes| bytes.iter().zip(begin..).all(|(byte, at)| *byte == pattern(at)))
+}
+
 fn first_writable(view: &View) -> Result<RemotePath, Failure> {
     let writable = view
         .exports()
@@ -211,4 +226,21 @@ fn id(number: u64) -> Result<InodeId, Error> {
 
 fn made(joined: Option<Result<Result<(), Error>, tokio::task::JoinError>>) -> Result<(), Error> {
     joined.unwrap_or(Ok(Ok(()))).map_err(|_panicked| Error::Task)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_verified_by_itself() {
+        let mut contents = vec![0; 3 * 16];
+        fill(16, &mut contents[16..32]);
+        // What was not written holds anything.
+        assert!(holds_block(&contents, 16, 1));
+        assert!(!holds_block(&contents, 16, 0));
+        assert!(!holds_block(&contents[..31], 16, 1), "cut short");
+        contents[20] ^= 1;
+        assert!(!holds_block(&contents, 16, 1), "another byte");
+    }
 }
