@@ -84,7 +84,11 @@ pub(crate) fn open(peer: &mut RawPeer) -> Value {
     peer.request(open).unwrap()["payload"]["h"].clone()
 }
 
+#[track_caller]
 pub(crate) fn read(peer: &mut RawPeer, handle: &Value) -> Value {
     let read = json!({"type": "acheron.t_fs_read", "h": handle, "payload": {"off": 0, "len": 100}});
-    peer.request(read).unwrap()["payload"]["data_b64"].clone()
+    let answer = peer.request(read).unwrap();
+    let data = &answer["payload"]["data_b64"];
+    assert!(data.is_string(), "{answer}");
+    data.clone()
 }

@@ -78,7 +78,11 @@ pub(crate) async fn serve(socket: WebSocket, node: NodeId, peer: Peer, shared: A
     };
     client.forward_hello(&text, &peek, &hello, &secret).await;
     let end = client.converse().await;
-    client.shared.router.leave(&client.node, client.id);
+    // A client that a stopping hub sends away goes on in the hub's next life, with the handles it has. The tunnel may be
+    // busy at this moment and hand over once more what is queued for it.
+    if !client.shared.tasks.stopped().is_cancelled() {
+        client.shared.router.leave(&client.node, client.id);
+    }
     end.finish(client.socket).await;
 }
 

@@ -277,6 +277,23 @@ async fn handles_of_a_client_that_left_are_closed() {
 }
 
 #[tokio::test]
+async fn handles_of_clients_that_a_stopping_hub_sends_away_stay_open() {
+    let mut stage = stage(Duration::ZERO).await;
+    let mut clients = Vec::new();
+    for handle in 1..5 {
+        let mut peer = stage.client(false).await;
+        peer.send(&request("open", 1, json!({"node": 1}))).await;
+        let asked = stage.node.next().await;
+        stage.node.send(&answer(&asked, &json!({"h": handle}))).await;
+        peer.next().await;
+        clients.push(peer);
+    }
+    let (stopped, said) = tokio::join!(stage.hub.stop(Duration::from_secs(5)), stage.node.next());
+    assert!(stopped);
+    assert_eq!(said, json!({"close": 1001}));
+}
+
+#[tokio::test]
 async fn events_go_to_those_who_want_them_before_the_reply() {
     let mut stage = stage(Duration::ZERO).await;
     let mut wanting = stage.client(true).await;
