@@ -17,6 +17,8 @@
 //! and the object found there must be the one the id is bound to.
 
 mod attr;
+#[cfg(unix)]
+mod cases;
 mod disk;
 mod file;
 mod inodes;

@@ -52,7 +52,7 @@ impl Source for LocalSource {
     fn caps(&self) -> ExportCaps {
         ExportCaps {
             native_watch: self.shared.watches.are_possible(),
-            case_sensitive: disk::CASE_SENSITIVE,
+            case_sensitive: self.shared.root.is_case_sensitive(),
             symlink: disk::LINKS,
             xattr: disk::ATTRIBUTES,
             locks: true,

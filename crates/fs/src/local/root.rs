@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::attr;
+use super::{attr, cases};
 use crate::{FsError, Patience};
 
 /// Opens the object itself, for looking at it, without reading or writing it.
@@ -50,6 +50,7 @@ pub(super) struct Root {
     /// Canonical path, to find the directory again when it was made anew.
     path: PathBuf,
     abilities: Abilities,
+    case_sensitive: bool,
 }
 
 impl Root {
@@ -70,16 +71,23 @@ impl Root {
         } else {
             probe(&directory)
         };
+        let case_sensitive = cases::are_told_apart(&path);
         Ok(Self {
             directory: RwLock::new(Arc::new(directory)),
             path,
             abilities,
+            case_sensitive,
         })
     }
 
     /// Where the root is, for messages and for the watcher.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether names that differ in case mean different entries, as far as could be seen when it was opened.
+    pub(super) const fn is_case_sensitive(&self) -> bool {
+        self.case_sensitive
     }
 
     /// Whether anything can be answered from memory at all.

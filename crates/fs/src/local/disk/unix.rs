@@ -32,7 +32,6 @@ pub(in crate::local) const WRITE: Want = OFlags::WRONLY;
 pub(in crate::local) const READ_WRITE: Want = OFlags::RDWR;
 
 /// What is said of a folder's abilities.
-pub(in crate::local) const CASE_SENSITIVE: bool = true;
 pub(in crate::local) const LINKS: bool = true;
 pub(in crate::local) const ATTRIBUTES: bool = true;
 

@@ -35,7 +35,6 @@ use crate::local::inodes::Index;
 use crate::local::{Directory, LONGEST_NAME, LocalSource};
 use crate::{FsError, Patience};
 
-pub(in crate::local) const CASE_SENSITIVE: bool = false;
 pub(in crate::local) const LINKS: bool = false;
 pub(in crate::local) const ATTRIBUTES: bool = false;
 
@@ -211,6 +210,12 @@ impl Root {
     /// Where the root is, for messages and for the watcher.
     pub(in crate::local) fn path(&self) -> &Path {
         &self.directory.path
+    }
+
+    /// Directories that tell cases apart are possible, and rare.
+    #[expect(clippy::unused_self, reason = "it depends on the folder on other systems")]
+    pub(in crate::local) const fn is_case_sensitive(&self) -> bool {
+        false
     }
 
     /// Nothing is answered from memory: the system does not say what it would have to wait for.
@@ -472,6 +477,10 @@ pub(in crate::local) fn rename(from: &Handle, old: &str, to: &Handle, new: &str)
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
+    // The system says so as well, but not before what is replaced is gone.
+    if is_below(&new, &old) {
+        return Err(FsError::InvalidArgument);
+    }
     // Another case of the same name is the object itself.
     let replaced = replaced.filter(|stat| (stat.volume, stat.index) != (moved.volume, moved.index));
     match replaced.map(|stat| (raw::kind(&moved), raw::kind(&stat))) {
@@ -488,6 +497,13 @@ pub(in crate::local) fn rename(from: &Handle, old: &str, to: &Handle, new: &str)
         _ => {}
     }
     Ok(patiently(|| fs::rename(&old, &new))?)
+}
+
+/// Whether a path leads through another.
+fn is_below(path: &Path, other: &Path) -> bool {
+    let form = |path: &Path| PathBuf::from(folded(&path.to_string_lossy()));
+    let (path, other) = (form(path), form(other));
+    path != other && path.starts_with(other)
 }
 
 /// Links are not followed, so none are made.
