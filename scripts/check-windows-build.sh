@@ -94,7 +94,8 @@ show_help() {
 run_tests() {
   export "CARGO_TARGET_${variable}_RUNNER=$PWD/scripts/wine-runner.sh"
   # shellcheck disable=SC2086 # several words
-  timeout "$tests_limit" cargo test ${CROSS_BUILD_STD:-} --locked --target "$triple" --no-fail-fast \
+  timeout "$tests_limit" cargo test ${CROSS_BUILD_STD:-} --locked --target "$triple" --lib --bins --tests \
+    --no-fail-fast \
     "${portable[@]/#/--package=spiderweb-}"
 }
 
