@@ -6,7 +6,9 @@
     reason = "test helpers"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+#[cfg(unix)]
+use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,6 +34,7 @@ fn hub(folder: &Path, arguments: &[&str]) -> Command {
 /// A hub that listens; killed when it is dropped.
 struct Running {
     child: Child,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "read after an interrupt only"))]
     log: BufReader<std::process::ChildStderr>,
     address: SocketAddr,
 }
