@@ -29,6 +29,16 @@ const FOREIGN_VARIABLES: [&str; 8] = [
 ];
 /// Variable that every program and all it starts inherit, with a value of its own.
 const MARK: &str = "SPIDERWEB_SMOKE";
+/// What Wine starts for itself with the first program.
+const OF_WINE: [&str; 7] = [
+    "wineserver",
+    r"\system32\services.exe",
+    r"\system32\winedevice.exe",
+    r"\system32\plugplay.exe",
+    r"\system32\svchost.exe",
+    r"\system32\rpcss.exe",
+    r"\system32\explorer.exe",
+];
 const NODE: &str = "spiderweb-fs-node.exe";
 const CLIENT: &str = "spiderweb.exe";
 const HUB: &str = "spiderweb-hub.exe";
@@ -51,6 +61,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        cfg!(windows) || std::env::var_os("WINEPREFIX").is_some(),
+        "WINEPREFIX must name a configuration of Wine for this alone: all nodes and hubs in it are killed"
+    );
     let started = Instant::now();
     let folder = tempfile::tempdir()?;
     let mut smoke = Smoke {
@@ -137,7 +151,9 @@ impl Smoke {
         self.services(&address);
         let outcome = self.reload(&address, &manifests);
         self.check("a manifest that changes is read again", outcome);
-        self.end("the node", node, failed_before);
+        let (outcome, _client) = self.busy(&address, &node);
+        self.check("the terminal runs something that takes long", outcome);
+        self.end("the node", NODE, node, failed_before);
         Ok(())
     }
 
@@ -223,6 +239,29 @@ impl Smoke {
         }
     }
 
+    /// Has the node run something that would go on for minutes; the client that waits for it is returned.
+    fn busy(&self, address: &str, node: &Program) -> (Result<()>, Option<Program>) {
+        const LONG: [&str; 6] = ["exec", "--", "ping", "-n", "600", "127.0.0.1"];
+        let arguments: Vec<OsString> = ["--url", address]
+            .iter()
+            .chain(&LONG)
+            .map(OsString::from)
+            .collect();
+        let client = match self.start(CLIENT, &arguments) {
+            Ok(client) => client,
+            Err(error) => return (Err(error), None),
+        };
+        let deadline = Instant::now() + self.limit;
+        while !node.left().iter().any(|line| line.contains("ping")) {
+            if Instant::now() >= deadline {
+                let error = anyhow::anyhow!("it does not run; the client said:\n{}", client.log());
+                return (Err(error), Some(client));
+            }
+            thread::sleep(LOOK);
+        }
+        (Ok(()), Some(client))
+    }
+
     /// A hub, and a node that is paired with it by an invite.
     fn hub(&mut self) -> Result<()> {
         let data = self.folder.join("hub");
@@ -289,11 +328,11 @@ impl Smoke {
                     .client(&global, &["cat", "/nodes/edge/work/far.txt"])
                     .and_then(|said| says(&said, "through the hub"));
                 self.check("the client reads a file of the node through the hub", reads);
-                self.end("the paired node", node, failed_before);
+                self.end("the paired node", NODE, node, failed_before);
             }
             Err(error) => self.check("the node pairs with the invite and has a tunnel", Err(error)),
         }
-        self.end("the hub", hub, failed_before);
+        self.end("the hub", HUB, hub, failed_before);
         Ok(())
     }
 
@@ -313,13 +352,14 @@ impl Smoke {
     }
 
     fn start(&self, program: &str, arguments: &[OsString]) -> Result<Program> {
-        let out = tempfile::Builder::new()
-            .prefix(program)
-            .tempdir_in(&self.folder)?
-            .keep();
+        self.start_as(&self.dist.join("bin").join(program), arguments)
+    }
+
+    fn start_as(&self, program: &Path, arguments: &[OsString]) -> Result<Program> {
+        let out = tempfile::tempdir_in(&self.folder)?.keep();
         let mut command = Command::new(&self.runner);
         command
-            .arg(self.dist.join("bin").join(program))
+            .arg(program)
             .args(arguments)
             // The manifests name drivers from here.
             .current_dir(&self.dist)
@@ -337,12 +377,30 @@ impl Smoke {
         Ok(Program { child, out })
     }
 
+    /// Kills the daemons of this name as Windows does. A signal of Linux would end one behind Wine's back, which then does
+    /// not close its job, and so would not end what is in it.
+    fn kill(&self, image: &str, program: &mut Program) -> Result<()> {
+        if let Some(status) = program.child.try_wait()? {
+            bail!("it had ended by itself with {status}:\n{}", program.log());
+        }
+        let arguments = ["/F", "/IM", image].map(OsString::from);
+        let mut killer = self.start_as(Path::new("taskkill"), &arguments)?;
+        let status = killer.ended(self.limit)?;
+        ensure!(
+            status.success(),
+            "taskkill ended with {status}:\n{}",
+            killer.log()
+        );
+        program.ended(self.limit)?;
+        Ok(())
+    }
+
     /// Ends a daemon, whose processes must go with it; shows its log if something failed.
-    fn end(&mut self, what: &str, mut program: Program, failed_before: usize) {
+    fn end(&mut self, what: &str, image: &str, mut program: Program, failed_before: usize) {
         if self.failures > failed_before {
             println!("{what} said:\n{}", program.log());
         }
-        let outcome = program.kill().and_then(|()| {
+        let outcome = self.kill(image, &mut program).and_then(|()| {
             let deadline = Instant::now() + self.limit;
             loop {
                 let left = program.left();
@@ -428,18 +486,13 @@ impl Program {
                 .any(|variable| variable == mark.as_bytes())
         });
         let lines = marked.map(|process| fs::read(process.path().join("cmdline")).unwrap_or_default());
+        let lines = lines.filter(|line| {
+            let line = String::from_utf8_lossy(line);
+            !OF_WINE.iter().any(|program| line.contains(program))
+        });
         lines
             .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
             .collect()
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("it had ended by itself with {status}:\n{}", self.log());
-        }
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
     }
 }
 
