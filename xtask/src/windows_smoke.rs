@@ -226,7 +226,8 @@ impl Smoke {
         const CHANGED: &str = "Changed while the node runs.";
         let path = manifests.join("echo.json");
         let mut manifest: Value = serde_json::from_slice(&fs::read(&path)?)?;
-        manifest["help_md"] = CHANGED.into();
+        let members = manifest.as_object_mut().context("a manifest is an object")?;
+        members.insert("help_md".to_owned(), CHANGED.into());
         fs::write(&path, manifest.to_string())?;
         let deadline = Instant::now() + self.limit;
         loop {
