@@ -13,6 +13,7 @@ mod golden;
 mod schema;
 mod service_conformance;
 mod wasm;
+mod windows_smoke;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -45,6 +46,8 @@ enum Chore {
     Demo(demo::Arguments),
     /// Check that the committed WASM module is what its source gives
     CheckWasm(wasm::Arguments),
+    /// See the Windows programs at work under Wine
+    WindowsSmoke(windows_smoke::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -58,5 +61,6 @@ fn main() -> Result<()> {
         Chore::Dist(arguments) => dist::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::CheckWasm(arguments) => wasm::check(&arguments),
+        Chore::WindowsSmoke(arguments) => windows_smoke::run(&arguments),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! One test per file, so that `cargo test --test golden readdir` runs what it says and the harness spreads the
 //! rest over the machine. A failure shows the steps that differ and the log of the node.
+#![cfg(unix)]
 #![allow(clippy::panic, reason = "a test helper outside a test function")]
 
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 //!
 //! One test per file. `cargo test --workspace` builds the drivers; without them a test that needs one says so and
 //! passes, unless `SPIDERWEB_DRIVERS_REQUIRED` is set. A failure shows what differs and the log of the node.
+#![cfg(unix)]
 #![allow(clippy::panic, reason = "a test helper outside a test function")]
 
 use std::collections::BTreeSet;

@@ -6,7 +6,9 @@
     reason = "test helpers"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+#[cfg(unix)]
+use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,6 +34,7 @@ fn hub(folder: &Path, arguments: &[&str]) -> Command {
 /// A hub that listens; killed when it is dropped.
 struct Running {
     child: Child,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "read after an interrupt only"))]
     log: BufReader<std::process::ChildStderr>,
     address: SocketAddr,
 }
@@ -53,9 +56,10 @@ impl Running {
         Self { child, log, address }
     }
 
-    fn signal(&self, name: &str) {
+    #[cfg(unix)]
+    fn interrupt(&self) {
         let sent = Command::new("kill")
-            .args([name, &self.child.id().to_string()])
+            .args(["-INT", &self.child.id().to_string()])
             .status();
         assert!(sent.unwrap().success());
     }
@@ -116,6 +120,8 @@ fn failure(mut command: Command) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+// No program of Windows interrupts another.
+#[cfg(unix)]
 #[test]
 fn it_starts_keeps_its_tokens_to_itself_and_stops_when_asked() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +136,7 @@ fn it_starts_keeps_its_tokens_to_itself_and_stops_when_asked() {
         .split('"')
         .find(|part| part.starts_with("sw-admin_"))
         .unwrap();
-    running.signal("-INT");
+    running.interrupt();
     assert_eq!(running.end().code(), Some(0));
     let mut rest = String::new();
     running.log.read_to_string(&mut rest).unwrap();
@@ -169,7 +175,7 @@ fn what_was_acknowledged_survives_a_kill() {
             tool.ok("node_join", &json!({"invite_token": invite["invite_token"]}));
             paired += 1;
         }
-        running.signal("-KILL");
+        running.child.kill().unwrap();
         running.end();
     }
 }

@@ -8,6 +8,8 @@
 //! * [`replay`]: recorded exchanges played against a node, with the rules that say what may differ.
 //! * [`services`]: the same for namespace services, their files, drivers and manifests.
 //!
+//! What was recorded shows Linux, with its modes, links and attributes, and is played on Unix only.
+//!
 //! Nothing here is part of the product: this crate is a dev-dependency, and of `xtask` a normal one.
 #![forbid(unsafe_code)]
 #![allow(
@@ -19,12 +21,15 @@
     reason = "test code: a broken assumption should stop the test where it is noticed"
 )]
 
+#[cfg(unix)]
 pub mod control;
 pub mod file_peer;
 pub mod model;
 pub mod process;
 pub mod raw_peer;
+#[cfg(unix)]
 pub mod replay;
+#[cfg(unix)]
 pub mod services;
 
 pub use file_peer::{Answer, FilePeer, Page, Refusal};

@@ -70,14 +70,25 @@ fn what_is_no_manifest_at_all_is_told() {
         (file, FaultName::NotDir),
     ] {
         let fault = load_all(&[], std::slice::from_ref(&folder)).unwrap_err();
-        assert_eq!((fault.name, fault.file), (name, Some(folder)));
+        // Wine 8 lists a file with an error of its own.
+        let is_wine = std::env::var_os("WINELOADER").is_some();
+        if name != FaultName::NotDir || !is_wine {
+            assert_eq!(fault.name, name);
+        }
+        assert_eq!(fault.file, Some(folder));
     }
 }
 
 #[test]
 fn a_folder_is_read_by_name_and_nothing_else_in_it() {
+    // Where `B.json` is `b.json`, another that comes before `a.json`.
+    let (before, its_id) = if cfg!(windows) {
+        ("0.json", "0_json")
+    } else {
+        ("B.json", "B_json")
+    };
     let folder = tempfile::tempdir().unwrap();
-    for name in ["b.json", "B.json", "a.json", ".json", "X.JSON", "x.json.bak"] {
+    for name in ["b.json", before, "a.json", ".json", "X.JSON", "x.json.bak"] {
         write(folder.path(), name, &minimal(&name.replace('.', "_")));
     }
     fs::create_dir(folder.path().join("dir.json")).unwrap();
@@ -86,7 +97,7 @@ fn a_folder_is_read_by_name_and_nothing_else_in_it() {
     let named = tempfile::tempdir().unwrap();
     let named = write(named.path(), "z.json", &minimal("named"));
     let settled = start(&[named], &[folder.path().to_owned()]);
-    assert_eq!(ids(&settled), ["named", "_json", "B_json", "a_json", "b_json"]);
+    assert_eq!(ids(&settled), ["named", "_json", its_id, "a_json", "b_json"]);
     assert!(settled.fatal.is_empty() && settled.left_out.is_empty());
 }
 

@@ -175,7 +175,9 @@ mod tests {
             ("not json", None),
             ("", None),
         ] {
-            assert_eq!(parsed(payload).as_deref(), argv, "{payload}");
+            let shell = if cfg!(windows) { "cmd /C" } else { "/bin/sh -lc" };
+            let argv = argv.map(|argv| argv.replace("/bin/sh -lc", shell));
+            assert_eq!(parsed(payload), argv, "{payload}");
         }
     }
 
@@ -208,7 +210,8 @@ mod tests {
             (r#"{"argv":["./x"]}"#, "./x"),
         ] {
             let launch = Request::parse(payload.as_bytes()).unwrap().launch();
-            assert_eq!(launch.program.to_str(), Some(program), "{payload}");
+            let started = launch.program.to_str().map(|started| started.replace('\\', "/"));
+            assert_eq!(started.as_deref(), Some(program), "{payload}");
         }
     }
 }

@@ -16,6 +16,7 @@ mod errors;
 mod locks;
 pub(in crate::local) mod xattr;
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::windows::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -167,8 +168,19 @@ pub(in crate::local) const fn owner() -> (u32, u32) {
 }
 
 /// The form of a name in which all that mean the same entry are equal.
+///
+/// The system compares character by character, so that `ß` is not `SS`, and leaves alone what is no letter's usual small
+/// form, such as the long `ſ`. Which those are differs a little between versions. Two names of one entry may keep
+/// different forms, since what is found there counts; but those of two entries must not have the same.
 pub(in crate::local) fn folded(name: &str) -> String {
-    name.to_uppercase()
+    let upper = |small: char| {
+        let mut upper = small.to_uppercase();
+        match (upper.next(), upper.next()) {
+            (Some(large), None) if small <= '\u{ffff}' && large.to_lowercase().eq([small]) => large,
+            _ => small,
+        }
+    };
+    name.chars().map(upper).collect()
 }
 
 /// The limit counts what the system's strings are made of.
@@ -271,6 +283,9 @@ fn open_in(directory: &Arc<Handle>, name: &str, want: Want) -> Result<Handle, Fs
         return Err(FsError::NotFound);
     }
     let path = directory.path.join(name);
+    if is_short_name(&path, name) {
+        return Err(FsError::NotFound);
+    }
     let handle = |file, path| Handle {
         file,
         path,
@@ -377,11 +392,22 @@ pub(in crate::local) fn stat_entry(directory: &Handle, name: &str) -> Result<Sta
 
 /// The path of an entry of a directory that is held.
 fn entry(directory: &Handle, name: &str) -> Result<PathBuf, FsError> {
-    if is_literal(name) {
-        Ok(directory.path.join(name))
+    let path = directory.path.join(name);
+    if is_literal(name) && !is_short_name(&path, name) {
+        Ok(path)
     } else {
         Err(FsError::NotFound)
     }
+}
+
+/// Whether a name is the second one, such as `PROGRA~1`, that the system keeps for an entry of a longer name. No listing
+/// shows it, and whoever changed an entry by it would change one that was not named.
+fn is_short_name(path: &Path, name: &str) -> bool {
+    name.contains('~')
+        && path.canonicalize().is_ok_and(|path| {
+            let found = path.file_name().and_then(OsStr::to_str);
+            found.is_none_or(|found| folded(found) != folded(name))
+        })
 }
 
 pub(in crate::local) fn statfs(file: &Handle) -> Result<Statfs, FsError> {

@@ -185,11 +185,11 @@ mod tests {
             let name = EntryName::new(name).unwrap();
             InodeId::new(source.lookup(parent, &name, Patience::Blocking).unwrap().id).unwrap()
         };
-        let directory = find(source.root(), "dir");
-        let known = find(directory, "known");
         let news = Arc::new(Invalidations::new([source.root()]));
         let mailbox = news.subscribe(SessionId(1));
         let thread = Thread::start(vec![source.shared.clone()], news).unwrap();
+        let directory = find(source.root(), "dir");
+        let known = find(directory, "known");
 
         let wait_for = |what: &str, expected: Event| {
             let limit = Instant::now() + Duration::from_secs(20);
