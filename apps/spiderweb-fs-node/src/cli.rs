@@ -69,6 +69,11 @@ struct Flags {
     completions: Option<clap_complete::Shell>,
 }
 
+/// The flags, for completions and manual pages.
+pub(crate) fn flags() -> clap::Command {
+    Flags::command()
+}
+
 /// What the program was asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
