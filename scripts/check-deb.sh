@@ -31,6 +31,7 @@ root=$work/root
 node=
 clean_up() {
   [[ -z $node ]] || kill -TERM "$node" 2>/dev/null || true
+  ! mountpoint --quiet "$root/proc" || umount --lazy "$root/proc"
   rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
@@ -47,7 +48,8 @@ if [[ ! -f $base ]]; then
 fi
 mkdir "$root"
 tar --extract --file "$base" --directory "$root"
-# What a program finds everywhere, and what no program of a test should find: /proc of this machine.
+# What a program finds everywhere.
+mount -t proc proc "$root/proc"
 [[ -c $root/dev/null ]] || mknod -m 666 "$root/dev/null" c 1 3
 [[ -c $root/dev/urandom ]] || mknod -m 666 "$root/dev/urandom" c 1 9
 ok "a clean $suite"
@@ -82,8 +84,10 @@ start() {
   [[ $command == /usr/bin/spiderweb-fs-node\ * && $user == spiderweb ]] || fail "the unit: $user runs $command"
   # The service manager reads the file like a shell does, as far as this file goes.
   chroot --userspec="$user:$user" "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/var/lib/spiderweb \
-    /bin/sh -c "$(cat "$root/etc/spiderweb/node.env"); cd /var/lib/spiderweb; exec $command --port $port" \
-    >"$work/node.log" 2>&1 &
+    /bin/sh -c "set -a
+$(cat "$root/etc/spiderweb/node.env")
+cd /var/lib/spiderweb
+exec $command --port $port" >"$work/node.log" 2>&1 &
   node=$!
   url=ws://127.0.0.1:$port/v2/fs
   for ((waited = 0; waited < patience * 10; waited++)); do
