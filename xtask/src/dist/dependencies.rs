@@ -50,7 +50,14 @@ pub(super) fn find(roots: &[&str], target: &str, features: Option<&str>) -> Resu
         tree.extend(["--no-default-features", "--features", features]);
     }
     let mut packages = linked(&cargo(&tree)?)?;
-    let metadata = cargo(&["metadata", "--locked", "--format-version", "1"])?;
+    let metadata = cargo(&[
+        "metadata",
+        "--locked",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        target,
+    ])?;
     describe(
         &mut packages,
         &serde_json::from_str(&metadata).context("cargo metadata is no JSON")?,
