@@ -81,6 +81,8 @@ start() {
   command=$(sed -n 's/^ExecStart=//p' "$unit")
   user=$(sed -n 's/^User=//p' "$unit")
   port=$(free_port)
+  # What an earlier one said is not about this one.
+  : >"$work/node.log"
   [[ $command == /usr/bin/spiderweb-fs-node\ * && $user == spiderweb ]] || fail "the unit: $user runs $command"
   # The service manager reads the file like a shell does, as far as this file goes.
   chroot --userspec="$user:$user" "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/var/lib/spiderweb \
