@@ -18,9 +18,9 @@ pub(super) fn make(distribution: &Distribution) -> Result<()> {
     );
     let file = project_root().join("packaging/oci/Containerfile");
     let tag = format!("spiderweb-fs-node:{VERSION}");
-    let Some(builder) = BUILDERS.iter().find(|builder| is_there(builder)) else {
+    let Some(builder) = BUILDERS.iter().find(|builder| is_ready(builder)) else {
         println!(
-            "skipped: there is none of {}; elsewhere, `podman build --file {} --tag {tag} {}` builds the image",
+            "skipped: none of {} is ready here; elsewhere, `podman build --file {} --tag {tag} {}` builds the image",
             BUILDERS.join(", "),
             file.display(),
             distribution.root.display()
@@ -37,11 +37,9 @@ pub(super) fn make(distribution: &Distribution) -> Result<()> {
     Ok(())
 }
 
-fn is_there(program: &str) -> bool {
+/// Whether a program is there, and whatever it needs to build.
+fn is_ready(program: &str) -> bool {
     let mut command = Command::new(program);
-    command
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.arg("info").stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
