@@ -52,7 +52,8 @@ pub(crate) const LIBRARY_IN_EXAMPLES: &str = "./lib/libspiderweb-echo-driver-inp
 pub(crate) const NOTICES: &str = "THIRD-PARTY-NOTICES.txt";
 pub(crate) const BILL: &str = "sbom.cdx.json";
 
-/// Features of a node without WebAssembly. TLS stays: between machines a hub is dialled at a `wss://` address.
+/// Features of a node without WebAssembly and without a hub inside. TLS stays: between machines a hub is dialled at a
+/// `wss://` address.
 const MINIMAL: &str = "spiderweb-fs-node/tls,spiderweb/tls";
 /// Most bytes of a static node, and of a minimal one.
 const NODE_LIMIT: u64 = 20_000_000;

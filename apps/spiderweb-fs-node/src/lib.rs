@@ -6,6 +6,10 @@
 
 mod check;
 mod cli;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(not(feature = "hub"))]
+#[path = "without_hub.rs"]
 mod hub;
 mod system;
 
