@@ -30,18 +30,27 @@ pub(crate) struct Compiler {
     pub(crate) version: String,
     /// The commit it was built from, which names the sources in panic messages.
     pub(crate) commit: String,
+    /// The triple of the machine it runs on.
+    pub(crate) host: String,
     sysroot: PathBuf,
 }
 
 impl Compiler {
     pub(crate) fn found() -> Result<Self> {
         let verbose = rustc(&["--version", "--verbose"])?;
-        let mut lines = verbose.lines();
-        let version = lines.next().context("rustc says no version")?.to_owned();
-        let commit = lines.find_map(|line| line.strip_prefix("commit-hash: "));
+        let version = verbose
+            .lines()
+            .next()
+            .context("rustc says no version")?
+            .to_owned();
+        let fact = |name: &str| {
+            let value = verbose.lines().find_map(|line| line.strip_prefix(name));
+            value.unwrap_or("unknown").to_owned()
+        };
         Ok(Self {
             version,
-            commit: commit.unwrap_or("unknown").to_owned(),
+            commit: fact("commit-hash: "),
+            host: fact("host: "),
             sysroot: rustc(&["--print", "sysroot"])?.trim().into(),
         })
     }
@@ -82,6 +91,8 @@ pub(crate) struct Build<'a> {
     pub(crate) profile: &'a str,
     /// The target's triple; this machine if there is none.
     pub(crate) target: Option<&'a str>,
+    /// Features instead of the packages' defaults.
+    pub(crate) features: Option<&'a str>,
     /// Variables for cargo.
     pub(crate) environment: &'a [(String, String)],
 }
@@ -98,6 +109,9 @@ impl Build<'_> {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(project_root())
             .stderr(Stdio::inherit());
+        if let Some(features) = self.features {
+            command.args(["--no-default-features", "--features", features]);
+        }
         if let Some(target) = self.target {
             command.args(["--target", target]);
             match compiler.std_of(target) {

@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(folder.is_dir(), "there is no folder {}", folder.display());
     println!("Building; the first time takes some minutes.");
     let out = std::path::absolute(&arguments.out)?;
-    let programs = dist::build(&arguments.profile, None, &out)?;
+    let programs = dist::programs(&arguments.profile, &out)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

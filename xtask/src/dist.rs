@@ -1,93 +1,112 @@
-//! Lays out what is shipped: programs, drivers, examples, the header and the licence.
+//! Lays out what is shipped: programs, drivers, examples, the header, completions, manual pages, licences, what it is
+//! all made of, and checksums.
 //!
 //! The names of artifacts are part of the contract (`services.md`, section 20), and not always those cargo gives them.
 
-use std::fs;
+mod dependencies;
+mod layout;
+mod notices;
+mod pages;
+mod sbom;
+mod system;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 
+use self::layout::Layout;
+pub(crate) use self::layout::{SUMS, sha256};
+pub(crate) use self::pages::MANUAL;
+pub(crate) use self::system::System;
 use crate::build::{Build, Compiler, named, project_root};
 use crate::wasm;
 
 /// Programs and their packages.
-const PROGRAMS: &[(&str, &str)] = &[
+const PROGRAMS: [(&str, &str); 5] = [
     (NODE, "spiderweb-fs-node"),
     (CLIENT, "spiderweb"),
     ("spiderweb-hub", "spiderweb-hub-app"),
     ("spiderweb-echo-driver", "spiderweb-echo-driver"),
     ("spiderweb-web-search-driver", "spiderweb-web-search-driver"),
 ];
-const NODE: &str = "spiderweb-fs-node";
+pub(crate) const NODE: &str = "spiderweb-fs-node";
 const CLIENT: &str = "spiderweb";
 /// The library's package, and its name as cargo and as the contract spell it.
-const LIBRARY: &str = "spiderweb-echo-driver-inproc";
+pub(crate) const LIBRARY: &str = "spiderweb-echo-driver-inproc";
 const LIBRARY_IN_CARGO: &str = "spiderweb_echo_driver_inproc";
 /// What is copied as it is: from, to.
-const COPIES: &[(&str, &str)] = &[
+const COPIES: [(&str, &str); 4] = [
     ("examples", "examples"),
     ("crates/driver-sdk/include", "include"),
     ("LICENSE", "LICENSE"),
+    ("README.md", "README.md"),
 ];
+/// What runs hub and node as services of the system, where there is something for it.
+const LAUNCHD: (&str, &str) = ("packaging/launchd", "share/launchd");
+/// Manifests that need what not every target has.
+const LIBRARY_EXAMPLE: &str = "examples/services.d/echo-inproc.json";
+const MODULE_EXAMPLE: &str = "examples/services.d/echo-wasm.json";
 /// The library as the example manifests name it: where most nodes run.
-const LIBRARY_IN_EXAMPLES: &str = "./lib/libspiderweb-echo-driver-inproc.so";
+pub(crate) const LIBRARY_IN_EXAMPLES: &str = "./lib/libspiderweb-echo-driver-inproc.so";
+/// Licences of what is not ours, and the list of it.
+pub(crate) const NOTICES: &str = "THIRD-PARTY-NOTICES.txt";
+pub(crate) const BILL: &str = "sbom.cdx.json";
+
+/// Features of a node without WebAssembly. TLS stays: between machines a hub is dialled at a `wss://` address.
+const MINIMAL: &str = "spiderweb-fs-node/tls,spiderweb/tls";
+/// Most bytes of a static node, and of a minimal one.
+const NODE_LIMIT: u64 = 20_000_000;
+const MINIMAL_NODE_LIMIT: u64 = 8_000_000;
 
 /// Arguments of `cargo xtask dist`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// Where everything goes; files of the same names are replaced
+    #[arg(long, default_value = "dist")]
+    out: PathBuf,
+}
+
+/// What to build.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Choice {
     /// Build for this target instead of this machine
     #[arg(long)]
     target: Option<String>,
     /// Cargo's profile
     #[arg(long, default_value = "release")]
     profile: String,
-    /// Where everything goes; files of the same names are replaced
-    #[arg(long, default_value = "dist")]
-    out: PathBuf,
+    /// Without WebAssembly
+    #[arg(long)]
+    pub(crate) minimal: bool,
+    /// Fail if the node is larger; static release builds have limits of their own
+    #[arg(long, value_name = "BYTES")]
+    max_node_size: Option<u64>,
 }
 
-/// How a system names its files.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum System {
-    Linux,
-    MacOs,
-    Windows,
-}
+impl Choice {
+    fn features(&self) -> Option<&'static str> {
+        self.minimal.then_some(MINIMAL)
+    }
 
-impl System {
-    /// That of a target, or of this machine.
-    fn of(target: Option<&str>) -> Self {
-        let name = target.unwrap_or(std::env::consts::OS);
-        if name.contains("windows") {
-            Self::Windows
-        } else if name.contains("darwin") || name.contains("macos") {
-            Self::MacOs
+    /// The target's triple, where none was given that of this machine.
+    pub(crate) fn triple(&self) -> Result<String> {
+        match &self.target {
+            Some(target) => Ok(target.clone()),
+            None => Ok(Compiler::found()?.host),
+        }
+    }
+
+    /// Most bytes that the node may have.
+    fn node_limit(&self, system: System) -> Option<u64> {
+        let is_promised = system == System::StaticLinux && self.profile == "release";
+        let promised = if self.minimal {
+            MINIMAL_NODE_LIMIT
         } else {
-            Self::Linux
-        }
-    }
-
-    fn program(self, name: &str) -> String {
-        match self {
-            Self::Windows => format!("{name}.exe"),
-            Self::Linux | Self::MacOs => name.to_owned(),
-        }
-    }
-
-    fn library(self, name: &str) -> String {
-        match self {
-            Self::Linux => format!("lib{name}.so"),
-            Self::MacOs => format!("lib{name}.dylib"),
-            Self::Windows => format!("{name}.dll"),
-        }
-    }
-
-    /// Where libraries go.
-    const fn library_folder(self) -> &'static str {
-        match self {
-            Self::Linux | Self::MacOs => "lib",
-            Self::Windows => "bin",
-        }
+            NODE_LIMIT
+        };
+        self.max_node_size.or(is_promised.then_some(promised))
     }
 }
 
@@ -99,144 +118,137 @@ pub(crate) struct Programs {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let Arguments { target, profile, out } = arguments;
-    build(profile, target.as_deref(), out)?;
-    println!("in {}", out.display());
+    distribute(&arguments.choice, &arguments.out)?;
+    println!("in {}", arguments.out.display());
     Ok(())
 }
 
-/// Builds everything and lays it out in `out`, and says what is there.
-pub(crate) fn build(profile: &str, target: Option<&str>, out: &Path) -> Result<Programs> {
-    let system = System::of(target);
-    let compiler = Compiler::found()?;
-    let packages = PROGRAMS.iter().map(|(_, package)| *package);
-    let build = Build {
-        packages: &packages.chain([LIBRARY]).collect::<Vec<_>>(),
-        profile,
-        target,
-        environment: &[],
+/// Builds the programs for this machine and lays them out with the examples, and with nothing else.
+pub(crate) fn programs(profile: &str, out: &Path) -> Result<Programs> {
+    let choice = Choice {
+        target: None,
+        profile: profile.to_owned(),
+        minimal: false,
+        max_node_size: None,
     };
-    let made = build.run(&compiler)?;
-    let module = wasm::module(&compiler)?;
-
-    for (program, _) in PROGRAMS {
-        let program = system.program(program);
-        place(named(&made, &program)?, out, &format!("bin/{program}"), "")?;
-    }
-    place(&module.path, out, &format!("bin/{}", wasm::MODULE), module.origin)?;
-    let library = format!("{}/{}", system.library_folder(), system.library(LIBRARY));
-    place(
-        named(&made, &system.library(LIBRARY_IN_CARGO))?,
-        out,
-        &library,
-        "",
-    )?;
-    for (from, to) in COPIES {
-        copy(&project_root().join(from), &out.join(to))?;
-        println!("{:>12}  {to}", "");
-    }
-    let manifest = out.join("examples/services.d/echo-inproc.json");
-    let text = fs::read_to_string(&manifest)?;
-    fs::write(
-        &manifest,
-        text.replace(LIBRARY_IN_EXAMPLES, &format!("./{library}")),
-    )?;
-    let program = |name| out.join("bin").join(system.program(name));
+    let mut layout = Layout::new(out);
+    let system = System::of(&choice.triple()?);
+    build(&choice, system, &mut layout)?;
+    let program = |name| layout.path("bin").join(system.program(name));
     Ok(Programs {
         node: program(NODE),
         client: program(CLIENT),
     })
 }
 
-/// Puts one artifact where it belongs and says so.
-fn place(from: &Path, out: &Path, to: &str, remark: &str) -> Result<()> {
-    copy(from, &out.join(to))?;
-    let size = fs::metadata(from)?.len();
-    let remark = if remark.is_empty() {
-        String::new()
-    } else {
-        format!("  ({remark})")
-    };
-    println!("{size:>12}  {to}{remark}");
-    Ok(())
+/// Builds and lays out everything.
+pub(crate) fn distribute(choice: &Choice, out: &Path) -> Result<()> {
+    let target = choice.triple()?;
+    let system = System::of(&target);
+    let mut layout = Layout::new(out);
+    build(choice, system, &mut layout)?;
+    pages::lay_out(&mut layout)?;
+    let mut packages: Vec<_> = PROGRAMS.iter().map(|(_, package)| *package).collect();
+    packages.extend(system.library(LIBRARY).map(|_| LIBRARY));
+    let linked = dependencies::find(&packages, &target, choice.features())?;
+    layout.write(NOTICES, notices::text(&linked, system)?)?;
+    let bill = sbom::bill(NODE, env!("CARGO_PKG_VERSION"), &target, &linked);
+    layout.write(BILL, format!("{bill:#}\n"))?;
+    for what in ["share", NOTICES, BILL, SUMS] {
+        println!("{:>12}  {what}", "");
+    }
+    layout.sum()
 }
 
-/// Copies a file or a directory with everything in it. A file is replaced at once, so that one that is running does not
-/// matter.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let describe = || format!("copying {} to {}", from.display(), to.display());
-    if from.is_dir() {
-        fs::create_dir_all(to).with_context(describe)?;
-        for entry in fs::read_dir(from).with_context(describe)? {
-            let entry = entry?;
-            copy(&entry.path(), &to.join(entry.file_name()))?;
+/// Builds the programs, lays them out with the examples, and says what is there.
+fn build(choice: &Choice, system: System, layout: &mut Layout) -> Result<()> {
+    let compiler = Compiler::found()?;
+    let library = system.library(LIBRARY);
+    let mut packages: Vec<_> = PROGRAMS.iter().map(|(_, package)| *package).collect();
+    packages.extend(library.as_ref().map(|_| LIBRARY));
+    let build = Build {
+        packages: &packages,
+        profile: &choice.profile,
+        target: choice.target.as_deref(),
+        features: choice.features(),
+        environment: &[],
+    };
+    let made = build.run(&compiler)?;
+
+    for (name, _) in PROGRAMS {
+        let program = system.program(name);
+        let size = layout.place(named(&made, &program)?, &format!("bin/{program}"), "")?;
+        if name == NODE
+            && let Some(limit) = choice.node_limit(system)
+        {
+            ensure!(size <= limit, "{program} has {size} bytes, and may have {limit}");
+            println!("{:>12}  of {limit} that {program} may have", "");
         }
-        return Ok(());
     }
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).with_context(describe)?;
+    for (from, to) in COPIES {
+        layout.copy(&project_root().join(from), to)?;
+        println!("{:>12}  {to}", "");
     }
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".part");
-    fs::copy(from, &partial).with_context(describe)?;
-    fs::rename(&partial, to).with_context(describe)
+    if system == System::MacOs {
+        layout.copy(&project_root().join(LAUNCHD.0), LAUNCHD.1)?;
+    }
+    if choice.minimal {
+        layout.remove(MODULE_EXAMPLE)?;
+    } else {
+        let module = wasm::module(&compiler)?;
+        layout.place(&module.path, &format!("bin/{}", wasm::MODULE), module.origin)?;
+    }
+    let Some(library) = library else {
+        return layout.remove(LIBRARY_EXAMPLE);
+    };
+    let in_cargo = system.library(LIBRARY_IN_CARGO).unwrap_or_default();
+    let path = format!("{}/{library}", system.library_folder());
+    layout.place(named(&made, &in_cargo)?, &path, "")?;
+    layout.rewrite(LIBRARY_EXAMPLE, |text| {
+        text.replace(LIBRARY_IN_EXAMPLES, &format!("./{path}"))
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[test]
-    fn names_are_those_of_the_contract() {
-        for (target, program, library) in [
-            (
-                "x86_64-unknown-linux-gnu",
-                "spiderweb-fs-node",
-                "lib/libspiderweb-echo-driver-inproc.so",
-            ),
-            (
-                "aarch64-apple-darwin",
-                "spiderweb-fs-node",
-                "lib/libspiderweb-echo-driver-inproc.dylib",
-            ),
-            (
-                "x86_64-pc-windows-gnu",
-                "spiderweb-fs-node.exe",
-                "bin/spiderweb-echo-driver-inproc.dll",
-            ),
-        ] {
-            let system = System::of(Some(target));
-            assert_eq!(system.program(NODE), program);
-            assert_eq!(
-                format!("{}/{}", system.library_folder(), system.library(LIBRARY)),
-                library
-            );
+    fn choice(profile: &str, minimal: bool, max_node_size: Option<u64>) -> Choice {
+        Choice {
+            target: None,
+            profile: profile.to_owned(),
+            minimal,
+            max_node_size,
         }
     }
 
     #[test]
     fn the_examples_name_the_library_that_is_laid_out() {
-        let manifest = project_root().join("examples/services.d/echo-inproc.json");
-        assert!(
-            fs::read_to_string(manifest)
-                .unwrap()
-                .contains(LIBRARY_IN_EXAMPLES)
-        );
+        let text = fs::read_to_string(project_root().join(LIBRARY_EXAMPLE)).unwrap();
+        assert!(text.contains(LIBRARY_IN_EXAMPLES));
+        assert!(project_root().join(MODULE_EXAMPLE).is_file());
     }
 
     #[test]
-    fn copies_replace_files_and_keep_what_is_beside_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        fs::create_dir_all(from.join("inner")).unwrap();
-        fs::create_dir_all(&to).unwrap();
-        fs::write(from.join("inner/a"), "new").unwrap();
-        fs::write(from.join("b"), "new").unwrap();
-        fs::write(to.join("b"), "old").unwrap();
-        fs::write(to.join("c"), "mine").unwrap();
-        copy(&from, &to).unwrap();
-        for (path, text) in [("inner/a", "new"), ("b", "new"), ("c", "mine")] {
-            assert_eq!(fs::read_to_string(to.join(path)).unwrap(), text);
+    fn static_releases_have_limits_and_others_those_that_are_asked_for() {
+        for (choice, system, limit) in [
+            (
+                choice("release", false, None),
+                System::StaticLinux,
+                Some(NODE_LIMIT),
+            ),
+            (
+                choice("release", true, None),
+                System::StaticLinux,
+                Some(MINIMAL_NODE_LIMIT),
+            ),
+            (choice("dev", false, None), System::StaticLinux, None),
+            (choice("release", false, None), System::Windows, None),
+            (choice("dev", false, Some(7)), System::Windows, Some(7)),
+        ] {
+            assert_eq!(choice.node_limit(system), limit, "{choice:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod control_conformance;
 mod demo;
 mod dist;
 mod golden;
+mod package;
 mod schema;
 mod service_conformance;
 mod wasm;
@@ -42,6 +43,8 @@ enum Chore {
     Schema,
     /// Build everything that is shipped and lay it out
     Dist(dist::Arguments),
+    /// Make packages of a distribution: archive, Debian package, container image, texts for package managers
+    Package(package::Arguments),
     /// Show the whole system at work: hub, node, folder, terminal and services, until Ctrl-C
     Demo(demo::Arguments),
     /// Check that the committed WASM module is what its source gives
@@ -59,6 +62,7 @@ fn main() -> Result<()> {
         Chore::Golden(arguments) => golden::run(&arguments),
         Chore::Schema => schema::run(),
         Chore::Dist(arguments) => dist::run(&arguments),
+        Chore::Package(arguments) => package::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::CheckWasm(arguments) => wasm::check(&arguments),
         Chore::WindowsSmoke(arguments) => windows_smoke::run(&arguments),

@@ -76,6 +76,7 @@ fn built(compiler: &Compiler) -> Result<Option<PathBuf>> {
         packages: &[PACKAGE],
         profile: PROFILE,
         target: Some(TARGET),
+        features: None,
         environment: &[(FLAGS.to_owned(), flags)],
     };
     let made = build.run(compiler)?;

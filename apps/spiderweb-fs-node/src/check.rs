@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser, ValueEnum};
 use spiderweb_node::catalog::Entry;
 use spiderweb_node::manifest::{
     Context, LibraryCheck, LoadedFile, Manifest, ManifestFault, Note, Reserved, Runtime, Sources, load,
@@ -56,6 +56,11 @@ impl From<Generation> for Dialect {
 enum Format {
     Text,
     Json,
+}
+
+/// The command's flags, for manual pages.
+pub(crate) fn flags() -> clap::Command {
+    Flags::command().name("check")
 }
 
 /// Runs the command with the arguments after its name.

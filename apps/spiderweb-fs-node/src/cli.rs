@@ -69,6 +69,11 @@ struct Flags {
     completions: Option<clap_complete::Shell>,
 }
 
+/// The flags, for completions and manual pages.
+pub(crate) fn flags() -> clap::Command {
+    Flags::command()
+}
+
 /// What the program was asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -204,7 +209,7 @@ pub(crate) fn parse(
     };
     if let Some(shell) = flags.completions {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Flags::command(), "spiderweb-fs-node", &mut script);
+        clap_complete::generate(shell, &mut crate::command(), "spiderweb-fs-node", &mut script);
         return Ok(Command::Print(String::from_utf8_lossy(&script).into_owned()));
     }
     let dialect = services::dialect(&arguments);

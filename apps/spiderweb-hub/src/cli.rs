@@ -128,6 +128,11 @@ enum Generations {
     Head,
 }
 
+/// The flags, for completions and manual pages.
+pub(crate) fn flags() -> clap::Command {
+    Flags::command()
+}
+
 /// What the program was asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {

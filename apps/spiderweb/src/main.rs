@@ -1,36 +1,8 @@
-//! `spiderweb`: shows, reads and writes what nodes export.
+//! Starts the program; it is in the library beside this file.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
-mod bench;
-mod called;
-mod cli;
-mod commands;
-mod context;
-mod failure;
-mod global;
-mod hub;
-mod output;
-mod progress;
-mod remote;
-mod units;
-
-use cli::Cli;
-use failure::Failure;
-
 fn main() -> ExitCode {
-    let cli = Cli::read();
-    cli.global.color.write_global();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::local("cannot start", error).report(),
-    };
-    let result = runtime.block_on(commands::run(cli));
-    // A thread may be reading standard input and would not notice.
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    spiderweb::main()
 }

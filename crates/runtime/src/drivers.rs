@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::driver::{BoxFuture, Driver, Fault, Invoke, Outcome};
 use crate::helper::HelperCommand;
-use crate::library::LibraryDriver;
+use crate::library::{self, LibraryDriver};
 use crate::process::ProcessDriver;
 use crate::spec::{DriverSpec, RuntimeSpec, WasmHost, WasmSpec};
 use crate::terminal::TerminalDriver;
@@ -55,6 +55,7 @@ impl Drivers {
     fn try_build(&self, spec: &RuntimeSpec) -> io::Result<Arc<dyn Driver>> {
         Ok(match spec.driver.clone() {
             DriverSpec::Process(process) => Arc::new(ProcessDriver::new(process)),
+            DriverSpec::Library(_) if !library::CAN_OPEN => Arc::new(Unusable(io::ErrorKind::Unsupported)),
             DriverSpec::Library(library) => Arc::new(LibraryDriver::new(self.helper.clone(), library)?),
             DriverSpec::Wasm(wasm) => self.wasm(wasm)?,
         })

@@ -32,6 +32,9 @@ use crate::spec::{LibrarySpec, Surroundings};
 use crate::stamp::Stamp;
 use crate::system::{self, is_bare};
 
+/// Whether this program can open libraries. One that is linked statically has no loader.
+pub(crate) const CAN_OPEN: bool = !cfg!(all(target_env = "musl", target_feature = "crt-static"));
+
 /// Time a library has to load when it is only looked at.
 const VERIFY_PATIENCE: Duration = Duration::from_secs(10);
 const VERIFY_PAUSE: Duration = Duration::from_millis(2);
@@ -137,6 +140,9 @@ fn verify_while(
     symbol: &str,
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<(), Fault> {
+    if !CAN_OPEN {
+        return Err(Fault::Unsupported);
+    }
     let library = locate(library)?;
     let stamp = stamp_of(&library)?;
     let mut launch = launch(helper, INVOKE, &library, symbol, Surroundings::default());

@@ -26,6 +26,7 @@ use libloading::Library;
 use spiderweb_protocol::limits::MAX_DRIVER_OUTPUT;
 
 use crate::helper::{CHECK, HELPER_FAILED, INVOKE_SYMBOL, LIBRARY_PATH};
+use crate::library::CAN_OPEN;
 use crate::library::link::{Answer, CAPACITY};
 use crate::spec::LibrarySpec;
 
@@ -46,7 +47,7 @@ unsafe extern "C" {
 }
 
 /// Why a helper could not do its work; the original's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum HelperError {
     #[error("InvalidArguments")]
     Arguments,
@@ -60,10 +61,16 @@ enum HelperError {
     LengthAboveCapacity,
     #[error("InputOutput")]
     Io,
+    #[error(
+        "UnsupportedPlatform: {} cannot be opened, because this program is linked statically; a driver of type \
+         native_proc or wasm works, and so does the dynamically linked program",
+        .0.display()
+    )]
+    Static(OsString),
 }
 
 impl HelperError {
-    fn message(self) -> String {
+    fn message(&self) -> String {
         format!("internal inproc invoke failed: {self}\n")
     }
 }
@@ -137,6 +144,9 @@ struct Function(InvokeJson);
 
 impl Function {
     fn load(library: &OsStr, symbol: &str) -> Result<Self, HelperError> {
+        if !CAN_OPEN {
+            return Err(HelperError::Static(library.to_owned()));
+        }
         // SAFETY: loading runs the library's initialisers. The manifest asks for that, and this process exists to
         // bear the consequences.
         let library = unsafe { Library::new(library) }.map_err(|_| HelperError::NotFound)?;

@@ -121,6 +121,7 @@ pub enum FaultName {
     NotDir,
     SyntaxError,
     UnexpectedEndOfInput,
+    UnsupportedPlatform,
     Unexpected,
 }
 
@@ -143,6 +144,7 @@ impl FaultName {
             Self::NotDir => "NotDir",
             Self::SyntaxError => "SyntaxError",
             Self::UnexpectedEndOfInput => "UnexpectedEndOfInput",
+            Self::UnsupportedPlatform => "UnsupportedPlatform",
             Self::Unexpected => "Unexpected",
         }
     }

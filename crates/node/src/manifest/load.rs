@@ -148,6 +148,12 @@ fn library_fault(file: &Path, parsed: &Parsed, library: &LibrarySpec, fault: &Fa
             "a library that can be opened",
             FaultName::AccessDenied,
         ),
+        Fault::Unsupported => (
+            "runtime.library_path",
+            format!("library {shown} cannot be opened by this program, which is linked statically"),
+            "a driver of type native_proc or wasm, or the dynamically linked program",
+            FaultName::UnsupportedPlatform,
+        ),
         // The original has one name for a library that is missing and for one that is none.
         other => (
             "runtime.library_path",

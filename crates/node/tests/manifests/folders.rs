@@ -213,3 +213,19 @@ fn a_running_service_keeps_its_id_against_new_files() {
         "c.json stays what it was"
     );
 }
+
+#[test]
+fn a_static_program_says_that_it_opens_no_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = r#"{"type":"native_inproc","library_path":"./static.so"}"#;
+    let text = format!(r#"{{"service_id":"s","kind":"k","runtime":{runtime}}}"#);
+    let file = write(folder.path(), "a.json", &text);
+    let settled = start(&[file], &[]);
+    let fault = settled.fatal.first().unwrap();
+    assert_eq!(fault.name, FaultName::UnsupportedPlatform);
+    let words = fault.to_string();
+    assert!(
+        words.contains("static.so") && words.contains("linked statically"),
+        "{words}"
+    );
+}

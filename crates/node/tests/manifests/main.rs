@@ -25,6 +25,7 @@ fn libraries(spec: &LibrarySpec) -> Result<(), Fault> {
         Some("echo.so") if spec.symbol == LibrarySpec::DEFAULT_SYMBOL => Ok(()),
         Some("echo.so" | "libm.so.6") => Err(Fault::MissingSymbol),
         Some("text.so") => Err(Fault::InvalidExecutable),
+        Some("static.so") => Err(Fault::Unsupported),
         _ => Err(Fault::NotFound),
     }
 }

@@ -1,0 +1,219 @@
+//! `spiderweb-fs-node`: serves folders of this machine over the Acheron file protocol.
+//!
+//! The program is in a library so that its command line can be described without running it: `cargo xtask dist` makes
+//! completions and manual pages from [`command`].
+#![forbid(unsafe_code)]
+
+mod check;
+mod cli;
+mod hub;
+mod system;
+
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use spiderweb_daemon::EndSignals;
+use spiderweb_node::{LockError, Node, NodeConfig, StartError, StoreError};
+use spiderweb_runtime::{adopt_orphans, run_helper};
+
+use crate::cli::{Command, Plan};
+
+/// How long requests may take to finish after the first signal; a second one ends the process at once.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// The command line, for completions and manual pages.
+pub fn command() -> clap::Command {
+    cli::flags().subcommand(check::flags())
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    if let Some(code) = run_helper(std::env::args_os().skip(1)) {
+        return code;
+    }
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == "check") {
+        return check::run(args, &check::library_opens, &mut std::io::stdout());
+    }
+    let command = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
+        Ok(command) => command,
+        Err(error) => return error.report(),
+    };
+    let plan = match command {
+        Command::Print(text) => {
+            // A closed pipe is the reader's choice.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Command::Serve(plan) => *plan,
+    };
+    spiderweb_daemon::logging::start();
+    match serve(plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Why the daemon did not come up, with the original's name for it.
+struct Failure {
+    name: &'static str,
+    words: String,
+}
+
+impl Failure {
+    fn report(&self) -> ExitCode {
+        cli::report(&self.words, self.name)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let words = error.to_string();
+        let (name, hint) = match error {
+            StartError::Export { .. } => (
+                "InvalidExportPath",
+                "; --export NAME=PATH needs a folder that exists and can be read",
+            ),
+            StartError::Table(_) => ("InvalidArguments", ""),
+            StartError::Services(faults) => {
+                let first = faults.faults.first();
+                (first.map_or("Unexpected", |fault| fault.name.as_str()), "")
+            }
+            StartError::NoInvite => (
+                "InvalidArguments",
+                "; give it one with --invite-token or --invite-token-file, or let it ask with --pair-mode request",
+            ),
+            StartError::State(error) => state_failure(&error),
+            StartError::Listen { reason, .. } => match reason.kind() {
+                std::io::ErrorKind::AddrInUse => (
+                    "AddressInUse",
+                    "; another program uses that port, choose one with --port (0 takes a free one)",
+                ),
+                std::io::ErrorKind::PermissionDenied => {
+                    ("AccessDenied", "; ports below 1024 need more rights")
+                }
+                std::io::ErrorKind::AddrNotAvailable => {
+                    ("AddressNotAvailable", "; --bind needs an address of this machine")
+                }
+                _ => ("Unexpected", ""),
+            },
+        };
+        Self {
+            name,
+            words: words + hint,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self {
+            name: "Unexpected",
+            words: format!("cannot start: {error}"),
+        }
+    }
+}
+
+fn serve(plan: Plan) -> Result<(), Failure> {
+    let Plan {
+        node: mut config,
+        hub,
+    } = plan;
+    system::fit_into_descriptor_limit(&mut config.limits);
+    // The program as it was started, even if its file is replaced meanwhile.
+    config.services.helper = std::env::current_exe()?;
+    adopt_orphans()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(config.limits.blocking_threads())
+        .build()?;
+    runtime
+        .block_on(async {
+            // Before anything is acknowledged, so that no signal ends the process in the middle of it. A file over
+            // the process's size limit is an error of the write, not the end of the node.
+            let mut end = EndSignals::new()?;
+            let _over_file_size_limit = system::survive_file_size_limit()?;
+
+            let hub = match (&hub, &mut config.control) {
+                (Some(plan), Some(control)) => Some(hub::start(plan, control).await?),
+                _ => None,
+            };
+            let node = start(config).await?;
+            end.next().await;
+            tracing::info!("Stopping; a second signal ends at once");
+            // The node first: its peers are still connected to the hub.
+            let stop = async {
+                let is_node_done = node.stop(SHUTDOWN_GRACE).await;
+                let is_hub_done = match hub {
+                    Some(hub) => hub.stop(SHUTDOWN_GRACE).await,
+                    None => true,
+                };
+                is_node_done && is_hub_done
+            };
+            tokio::select! {
+                finished = stop => if !finished {
+                    tracing::warn!("some requests did not finish in time");
+                },
+                () = end.next() => {}
+            }
+            Ok(())
+        })
+        .inspect(|()| {
+            // Threads that wait for a hanging disk are not waited for.
+            runtime.shutdown_background();
+        })
+}
+
+/// The original's name for a state file that cannot be used, and what to do.
+fn state_failure(error: &StoreError) -> (&'static str, &'static str) {
+    match error {
+        StoreError::Lock(LockError::Held { .. }) => (
+            "StateFileInUse",
+            "; stop that process, or give this one a file of its own with --state-file",
+        ),
+        StoreError::Damaged { fault, .. } => (
+            fault.name,
+            "; put a good copy in its place, or say with --pair-mode or --invite-token that this node may pair anew",
+        ),
+        _ => match error.io_kind() {
+            Some(ErrorKind::IsADirectory) => ("IsDir", "; --state-file needs a file"),
+            Some(ErrorKind::NotADirectory | ErrorKind::AlreadyExists) => {
+                ("NotDir", "; --state-file needs a file in a folder")
+            }
+            Some(ErrorKind::PermissionDenied) => ("AccessDenied", ""),
+            Some(ErrorKind::FileTooLarge) => ("FileTooBig", "; it is no state file"),
+            _ => ("Unexpected", ""),
+        },
+    }
+}
+
+async fn start(config: NodeConfig) -> Result<Node, Failure> {
+    if let Some(control) = &config.control {
+        tracing::info!("Starting spiderweb-fs-node for {}", control.url);
+    } else {
+        tracing::info!("Starting spiderweb-fs-node on {}", config.listen);
+    }
+    for export in &config.exports {
+        let access = if export.read_only { "ro" } else { "rw" };
+        if !config.default_export {
+            tracing::info!("Export {} => {} ({access})", export.name, export.path.display());
+        }
+    }
+    if config.control.is_some() {
+        return Ok(Node::start(config).await?);
+    }
+    if config.token.is_some() {
+        tracing::info!("FS node session auth enabled");
+    } else if !config.listen.ip().is_loopback() {
+        tracing::warn!(
+            "everybody who reaches {} can use the exports with the rights of this process; set --auth-token",
+            config.listen
+        );
+    }
+    let node = Node::start(config).await?;
+    if let Some(address) = node.address() {
+        tracing::info!("FS node websocket server listening at ws://{address}/v2/fs");
+    }
+    Ok(node)
+}
