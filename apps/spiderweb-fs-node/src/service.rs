@@ -74,7 +74,6 @@ struct Install {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(windows), expect(dead_code, reason = "only Windows runs it"))]
 struct Run {
     #[command(flatten)]
     named: Named,
