@@ -210,75 +210,31 @@ mod tests {
 
     #[test]
     fn paths_are_absolute_and_nothing_else_is_touched() {
+        let (file, folder) = (here("a b"), here("."));
         for (given, made) in [
+            ("--export|w=a b:ro", format!("--export|w={file}:ro")),
+            ("--export=w=d=e", format!("--export=w={}", here("d=e"))),
+            ("--export|w=.:rw:cred=x", format!("--export|w={folder}:rw:cred=x")),
             (
-                vec!["--export", "w=a b:ro"],
-                vec!["--export".to_owned(), format!("w={}:ro", here("a b"))],
+                "--venoms-dir|.|--venom-manifest=a b",
+                format!("--venoms-dir|{folder}|--venom-manifest={file}"),
             ),
             (
-                vec!["--export=w=d=e"],
-                vec![format!("--export=w={}", here("d=e"))],
+                "--terminal-id|1|--auth-token|--state-file|--state-file|a b",
+                format!("--terminal-id|1|--auth-token|--state-file|--state-file|{file}"),
             ),
             (
-                vec!["--export", "w=.:rw:cred=x"],
-                vec!["--export".to_owned(), format!("w={}:rw:cred=x", here("."))],
+                "--terminal-id|1|--hub|--hub-data-dir|a b",
+                format!("--terminal-id|1|--hub|--hub-data-dir|{file}"),
             ),
             (
-                vec!["--venoms-dir", "d", "--venom-manifest=f"],
-                vec![
-                    "--venoms-dir".to_owned(),
-                    here("d"),
-                    format!("--venom-manifest={}", here("f")),
-                ],
-            ),
-            (
-                vec![
-                    "--terminal-id",
-                    "1",
-                    "--auth-token",
-                    "--state-file",
-                    "--state-file",
-                    "s",
-                ],
-                [
-                    "--terminal-id",
-                    "1",
-                    "--auth-token",
-                    "--state-file",
-                    "--state-file",
-                    &here("s"),
-                ]
-                .map(str::to_owned)
-                .into(),
-            ),
-            (
-                vec!["--terminal-id", "1", "--hub", "--hub-data-dir", "h"],
-                ["--terminal-id", "1", "--hub", "--hub-data-dir", &here("h")]
-                    .map(str::to_owned)
-                    .into(),
-            ),
-            (
-                vec![
-                    "--terminal-id",
-                    "1",
-                    "--hub",
-                    "127.0.0.1:0",
-                    "--no-fs-service",
-                    "--port=0",
-                ],
-                [
-                    "--terminal-id",
-                    "1",
-                    "--hub",
-                    "127.0.0.1:0",
-                    "--no-fs-service",
-                    "--port=0",
-                ]
-                .map(str::to_owned)
-                .into(),
+                "--terminal-id|1|--hub|127.0.0.1:0|--no-fs-service|--port=0",
+                "--terminal-id|1|--hub|127.0.0.1:0|--no-fs-service|--port=0".to_owned(),
             ),
         ] {
-            assert_eq!(checked_without_variables(&given).unwrap(), made, "{given:?}");
+            let given: Vec<&str> = given.split('|').collect();
+            let checked = checked_without_variables(&given).unwrap();
+            assert_eq!(checked.join("|"), made, "{given:?}");
         }
     }
 
