@@ -177,6 +177,13 @@ fn started(name: &ServiceName) -> Outcome {
                 thread::sleep(LOOK)
             }
             Err(error) if code(&error) == Some(codes::ALREADY_RUNNING) => break,
+            // Starting it is allowed, or it would not have been opened.
+            Err(error) if code(&error) == Some(codes::ACCESS_DENIED) => {
+                return Err(Failure::Words(format!(
+                    "{name}: its account may not run the program; put that where everybody may read, such as \
+                     C:\\Program Files, and install anew"
+                )));
+            }
             started => break started.map_err(|error| Failure::Manager(name.clone(), error))?,
         }
     }
