@@ -72,7 +72,9 @@ start_wine() {
   trap stop_wine EXIT
   # Between two programs it would end and start again.
   timeout 20 wineserver -p || true
-  timeout 120 "$wine" wineboot -i >"$WINEPREFIX/log" 2>&1 ||
+  # The first program sets it up. `wineboot -i` would do so a second time, and start a second service manager beside the
+  # first: each knows half of the services.
+  timeout 120 "$wine" cmd /c exit >"$WINEPREFIX/log" 2>&1 ||
     fail "Wine cannot be set up: $(cat "$WINEPREFIX/log")"
   if [[ -n ${CROSS_WINE_SHIM:-} ]]; then
     cp "$CROSS_WINE_SHIM" "$WINEPREFIX/drive_c/windows/system32/"

@@ -1,7 +1,10 @@
-//! The Windows programs at work under Wine, or whatever runs them: a folder, services, a terminal, a reload and a hub.
+//! The Windows programs at work under Wine, or whatever runs them: a folder, services, a terminal, a reload, a hub, and
+//! the node as a service of Windows.
 //!
 //! Every check says `ok: …` or `FAILED: …` with what the programs said. No check waits for longer than its limit, so a
 //! program that hangs is a failure, not a check that hangs.
+
+mod service;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -78,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     smoke.node()?;
     smoke.hub()?;
+    smoke.service()?;
     let (checks, failures) = (smoke.checks, smoke.failures);
     ensure!(failures == 0, "{failures} of {checks} checks failed");
     println!("{checks} checks in {} s", started.elapsed().as_secs());

@@ -93,7 +93,8 @@ pub(crate) struct Plan {
 }
 
 /// Why the arguments make no configuration.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
 pub(crate) struct CliError {
     words: String,
     name: &'static str,
@@ -107,21 +108,27 @@ impl CliError {
         if self.with_help {
             print!("{}", Flags::command().render_help());
         }
-        report(&self.words, self.name)
+        report(self.lines())
+    }
+
+    /// In words, then under the original's name.
+    pub(crate) fn lines(&self) -> [&str; 2] {
+        [&self.words, self.name]
     }
 }
 
 /// Says what went wrong on stderr: in words, then under the original's name alone.
-pub(crate) fn report(words: &str, name: &str) -> ExitCode {
-    eprintln!("error: {words}");
-    eprintln!("error: {name}");
+pub(crate) fn report(lines: [&str; 2]) -> ExitCode {
+    for line in lines {
+        eprintln!("error: {line}");
+    }
     ExitCode::FAILURE
 }
 
 /// A value that is not acceptable, under the original's name for the problem.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
-struct BadValue {
+pub(crate) struct BadValue {
     words: String,
     name: &'static str,
 }
@@ -156,7 +163,7 @@ fn number<N: std::str::FromStr>(text: &str, valid: &str) -> Result<N, BadValue> 
 
 /// Takes `<name>=<path>[:ro|:rw][:cred=<handle>]` apart: known suffixes are cut from the right as long as there
 /// are any, so that of several the leftmost counts and `C:\dir:rw` works.
-fn export(text: &str) -> Result<ExportConfig, BadValue> {
+pub(crate) fn export(text: &str) -> Result<ExportConfig, BadValue> {
     let invalid = |what: &str| {
         bad(
             "InvalidArguments",

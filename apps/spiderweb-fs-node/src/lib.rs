@@ -11,8 +11,11 @@ mod hub;
 #[cfg(not(feature = "hub"))]
 #[path = "without_hub.rs"]
 mod hub;
+#[cfg(any(windows, test))]
+mod service;
 mod system;
 
+use std::future::{Future, pending};
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,7 +31,10 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// The command line, for completions and manual pages.
 pub fn command() -> clap::Command {
-    cli::flags().subcommand(check::flags())
+    let program = cli::flags().subcommand(check::flags());
+    #[cfg(windows)]
+    let program = program.subcommand(service::flags());
+    program
 }
 
 /// The program.
@@ -37,8 +43,13 @@ pub fn main() -> ExitCode {
         return code;
     }
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == "check") {
-        return check::run(args, &check::library_opens, &mut std::io::stdout());
+    match args.next() {
+        Some(first) if first == "check" => {
+            return check::run(args, &check::library_opens, &mut std::io::stdout());
+        }
+        #[cfg(windows)]
+        Some(first) if first == "service" => return service::run(args),
+        _ => {}
     }
     let command = match cli::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(command) => command,
@@ -53,7 +64,7 @@ pub fn main() -> ExitCode {
         Command::Serve(plan) => *plan,
     };
     spiderweb_daemon::logging::start();
-    match serve(plan) {
+    match serve(plan, pending(), |_| {}) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -67,7 +78,12 @@ struct Failure {
 
 impl Failure {
     fn report(&self) -> ExitCode {
-        cli::report(&self.words, self.name)
+        cli::report(self.lines())
+    }
+
+    /// In words, then under the original's name.
+    fn lines(&self) -> [&str; 2] {
+        [&self.words, self.name]
     }
 }
 
@@ -119,7 +135,17 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-fn serve(plan: Plan) -> Result<(), Failure> {
+/// How far a daemon got.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// It listens, or looks for its hub.
+    Serving,
+    /// It lets requests finish.
+    Stopping,
+}
+
+/// Runs the daemon until the system or `asked_to_end` ends it; `tell` hears of every stage.
+fn serve(plan: Plan, asked_to_end: impl Future<Output = ()>, tell: impl Fn(Stage)) -> Result<(), Failure> {
     let Plan {
         node: mut config,
         hub,
@@ -144,7 +170,12 @@ fn serve(plan: Plan) -> Result<(), Failure> {
                 _ => None,
             };
             let node = start(config).await?;
-            end.next().await;
+            tell(Stage::Serving);
+            tokio::select! {
+                () = end.next() => {}
+                () = asked_to_end => {}
+            }
+            tell(Stage::Stopping);
             tracing::info!("Stopping; a second signal ends at once");
             // The node first: its peers are still connected to the hub.
             let stop = async {
