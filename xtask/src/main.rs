@@ -5,14 +5,12 @@
 
 mod build;
 mod check_deps;
-mod conformance;
-mod control_conformance;
 mod demo;
 mod dist;
-mod golden;
 mod package;
+#[cfg(unix)]
+mod recordings;
 mod schema;
-mod service_conformance;
 mod wasm;
 mod windows_smoke;
 
@@ -31,14 +29,9 @@ struct Cli {
 enum Chore {
     /// Check that no crate of this workspace depends on one it must not know
     CheckDeps,
-    /// Replay recordings of the original node against a binary of ours
-    Conformance(conformance::Arguments),
-    /// Replay vectors of the original node's services against a binary of ours
-    ServiceConformance(service_conformance::Arguments),
-    /// Replay recorded exchanges with control servers against a binary of ours
-    ControlConformance(control_conformance::Arguments),
-    /// Make the golden files from recordings
-    Golden(golden::Arguments),
+    #[cfg(unix)]
+    #[command(flatten)]
+    Recordings(recordings::Chore),
     /// Write the JSON Schema of manifests to `docs/schema`
     Schema,
     /// Build everything that is shipped and lay it out
@@ -56,10 +49,8 @@ enum Chore {
 fn main() -> Result<()> {
     match Cli::parse().chore {
         Chore::CheckDeps => check_deps::run(),
-        Chore::Conformance(arguments) => conformance::run(&arguments),
-        Chore::ServiceConformance(arguments) => service_conformance::run(&arguments),
-        Chore::ControlConformance(arguments) => control_conformance::run(&arguments),
-        Chore::Golden(arguments) => golden::run(&arguments),
+        #[cfg(unix)]
+        Chore::Recordings(chore) => recordings::run(&chore),
         Chore::Schema => schema::run(),
         Chore::Dist(arguments) => dist::run(&arguments),
         Chore::Package(arguments) => package::run(&arguments),

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     topics: Vec<String>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let mut artifacts = Artifacts::beside(&arguments.binary)?;
     artifacts.folders.extend(arguments.folders.iter().cloned());
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(recordings) = &arguments.from {
         let mut files = Files::new(GOLDEN, arguments.check);
         for path in replay::files(recordings, recording::EXTENSION)? {

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     topics: Vec<String>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let mut recordings = Vec::new();
     for path in replay::files(&arguments.recordings, recording::EXTENSION)? {
         let topic = path

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     only: Vec<String>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let mut scenarios = Vec::new();
     for directory in &arguments.vectors {
         scenarios.extend(control::scenarios(directory, recording::EXTENSION)?);
