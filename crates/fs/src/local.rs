@@ -80,7 +80,7 @@ impl LocalSource {
         Self::with(path, export, false)
     }
 
-    /// The same without what only newer kernels have, for tests and comparison.
+    /// The same without what only newer kernels have, for tests, simulations and comparison.
     pub fn open_plain(path: &Path, export: usize) -> Result<Self, LocalSourceError> {
         Self::with(path, export, true)
     }

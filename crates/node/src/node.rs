@@ -68,14 +68,15 @@ impl Node {
     /// Opens the folders, listens and starts to serve. Must be called inside a tokio runtime, best one with
     /// [`Limits::blocking_threads`](crate::Limits::blocking_threads).
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let disk_work = config.disk_work;
         let mut sources = Vec::new();
         let mut folders = Vec::new();
         if !config.default_export {
             for (index, export) in config.exports.iter().enumerate() {
-                folders.push(open_folder(export, index, &mut sources)?);
+                folders.push(open_folder(export, index, disk_work, &mut sources)?);
             }
         }
-        let tasks = Tasks::new(config.disk_work);
+        let tasks = Tasks::new(disk_work);
         let control = match config.control {
             Some(control) => Some(open_identity(control, &tasks).await?),
             None => None,
@@ -106,7 +107,7 @@ impl Node {
                     export.name,
                     export.path.display()
                 );
-                services.add_folder(open_folder(export, index, &mut sources)?);
+                services.add_folder(open_folder(export, index, disk_work, &mut sources)?);
             }
         }
         let table = ExportTable::of_places(services.exports())?;
@@ -203,9 +204,15 @@ impl Node {
 fn open_folder(
     export: &ExportConfig,
     index: usize,
+    disk_work: DiskWork,
     sources: &mut Vec<Arc<LocalSource>>,
 ) -> Result<Export, StartError> {
-    let source = LocalSource::open(&export.path, index).map_err(|reason| StartError::Export {
+    let source = match disk_work {
+        DiskWork::OnThreads => LocalSource::open(&export.path, index),
+        // What the system has in memory just now would decide which requests are answered at once, and so their order.
+        DiskWork::InTurn => LocalSource::open_plain(&export.path, index),
+    };
+    let source = source.map_err(|reason| StartError::Export {
         name: export.name.clone(),
         reason,
     })?;
