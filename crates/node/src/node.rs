@@ -116,7 +116,11 @@ impl Node {
             None => Door::Listener(listen(config.listen).await?),
         };
         news.set_roots(table.iter().map(|export| export.source().root()));
-        let watcher = Watcher::start(&sources, news.clone());
+        let watcher = match disk_work {
+            DiskWork::OnThreads => Watcher::start(&sources, news.clone()),
+            // It has a thread of its own, and what that sees depends on when it runs.
+            DiskWork::InTurn => None,
+        };
         let service = Service::new(table, news, config.token, config.limits, tasks);
         let mut node = Self::run(watcher, service);
         let services = Arc::new(Mutex::new(services));

@@ -56,7 +56,9 @@ struct Node {
     stamp: Stamp,
     children: u32,
     /// Changes of our own that are under way.
-    busy: u32,
+    busy: u16,
+    /// Their beginnings and ends, counted; wraps.
+    turns: u16,
     kind: Kind,
     used: bool,
     attached: bool,
@@ -75,11 +77,18 @@ pub(super) struct Place {
     pub(super) kind: Kind,
 }
 
+/// A moment between two changes of our own. What was seen of an object is worth comparing with what is known of it only
+/// while the moment lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Turn(u16);
+
 /// What the watcher needs to know of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Known {
     pub(super) stamp: Stamp,
     pub(super) busy: bool,
+    /// Differs from what it was when a change of our own began or ended meanwhile.
+    pub(super) turn: Turn,
     pub(super) kind: Kind,
 }
 
@@ -337,6 +346,7 @@ impl Inodes {
             stamp,
             children: 0,
             busy: 0,
+            turns: 0,
             kind,
             // Used once somebody asks for it by its id; most of what is listed never is.
             used: false,
@@ -494,6 +504,7 @@ impl Inodes {
         self.node(index).map(|node| Known {
             stamp: node.stamp,
             busy: node.busy > 0,
+            turn: Turn(node.turns),
             kind: node.kind,
         })
     }
@@ -508,7 +519,8 @@ impl Inodes {
     /// A change of our own begins; until it ends the watcher leaves the node alone.
     pub(super) fn begin_change(&mut self, local: u64) {
         if let Some(node) = self.find(local).and_then(|index| self.node_mut(index)) {
-            node.busy += 1;
+            node.busy = node.busy.saturating_add(1);
+            node.turns = node.turns.wrapping_add(1);
         }
     }
 
@@ -517,6 +529,7 @@ impl Inodes {
         let Some(index) = self.find(local) else { return };
         let Some(node) = self.node_mut(index) else { return };
         node.busy = node.busy.saturating_sub(1);
+        node.turns = node.turns.wrapping_add(1);
         node.stamp = stamp.unwrap_or(node.stamp);
         self.free_if_unused(index);
     }

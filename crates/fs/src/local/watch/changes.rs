@@ -6,7 +6,7 @@ use spiderweb_protocol::fs::{Change, Event};
 
 use super::super::attr::{self, Kind};
 use super::super::disk::{self, Handle, LOOK, Stat, stat_entry};
-use super::super::inodes::Index;
+use super::super::inodes::{Index, Inodes, Turn};
 
 use super::super::shared::Shared;
 use crate::{FsError, Patience};
@@ -74,16 +74,21 @@ pub(super) fn compare(shared: &Shared, dirty: HashSet<Dirty>) -> Findings {
             continue;
         }
         // A directory that cannot be looked at any more is its parent's news.
-        if let Ok(false) = look_at(shared, &entry, &mut findings) {
-            gone.push(entry);
+        if let Ok(Some(seen)) = look_at(shared, &entry, &mut findings) {
+            gone.push((entry, seen));
         }
     }
-    for Dirty { directory, name } in gone {
+    for (entry, seen) in gone {
         let mut inodes = shared.inodes();
-        let child = inodes
-            .find(directory)
-            .zip(name)
-            .and_then(|(parent, name)| inodes.child(parent, &name));
+        let Some(parent) = inodes.find(entry.directory) else {
+            continue;
+        };
+        if has_moved_on(&inodes, parent, seen) {
+            // We made something of that name meanwhile.
+            findings.busy.insert(entry);
+            continue;
+        }
+        let child = entry.name.and_then(|name| inodes.child(parent, &name));
         if let Some(child) = child {
             let kind = inodes.known(child).map_or(Kind::File, |known| known.kind);
             findings.changed(inodes.local(child), kind);
@@ -105,9 +110,17 @@ fn is_busy(shared: &Shared, entry: &Dirty) -> bool {
         .any(|index| inodes.known(index).is_some_and(|known| known.busy))
 }
 
-/// Opens an object clients know. `watch`: if it is a watched directory it may be a new one under an old number,
-/// and is watched again before its state is read.
-fn look_again(shared: &Shared, index: Index, watch: bool) -> Result<(Handle, Stat), FsError> {
+/// Whether a change of our own has begun or ended since then.
+fn has_moved_on(inodes: &Inodes, index: Index, seen: Turn) -> bool {
+    inodes
+        .known(index)
+        .is_none_or(|known| known.busy || known.turn != seen)
+}
+
+/// Opens an object clients know, and says since when it has been looked at. `watch`: if it is a watched directory it may
+/// be a new one under an old number, and is watched again before its state is read.
+fn look_again(shared: &Shared, index: Index, watch: bool) -> Result<(Turn, Handle, Stat), FsError> {
+    let turn = shared.inodes().known(index).ok_or(FsError::NotFound)?.turn;
     shared.at(index, Patience::Blocking, |place| {
         let file = shared.root.open_at(&place.path, LOOK, Patience::Blocking)?;
         if watch {
@@ -115,29 +128,50 @@ fn look_again(shared: &Shared, index: Index, watch: bool) -> Result<(Handle, Sta
         }
         let stat = disk::stat(&file)?;
         shared.verify(index, place.object, &stat)?;
-        Ok((file, stat))
+        Ok((turn, file, stat))
     })
 }
 
-/// Compares a directory and one name in it. `false`: the name is gone.
-fn look_at(shared: &Shared, entry: &Dirty, findings: &mut Findings) -> Result<bool, FsError> {
+/// Compares a directory and one name in it. If the name is gone: since when the directory has been looked at.
+fn look_at(shared: &Shared, entry: &Dirty, findings: &mut Findings) -> Result<Option<Turn>, FsError> {
     let index = shared.inodes().find(entry.directory).ok_or(FsError::NotFound)?;
-    let (directory, stat) = look_again(shared, index, entry.name.is_none())?;
-    note(shared, index, &stat, findings);
-    let Some(name) = &entry.name else { return Ok(true) };
+    let (seen, directory, stat) = look_again(shared, index, entry.name.is_none())?;
+    note(shared, index, seen, &stat, findings);
+    let Some(name) = &entry.name else { return Ok(None) };
     match stat_entry(&directory, name) {
         Ok(stat) => {
-            entry_exists(shared, index, name, &stat, findings);
-            Ok(true)
+            if let Some((known, turn)) = entry_exists(shared, (index, seen), entry, &stat, findings) {
+                // Its state again: the first one may be from before the moment that its turn tells.
+                match stat_entry(&directory, name) {
+                    Ok(now) if attr::object(&now) == attr::object(&stat) => {
+                        note(shared, known, turn, &now, findings);
+                    }
+                    _ => _ = findings.busy.insert(entry.clone()),
+                }
+            }
+            Ok(None)
         }
-        Err(FsError::NotFound) => Ok(false),
+        Err(FsError::NotFound) => Ok(Some(seen)),
         Err(error) => Err(error),
     }
 }
 
-/// A name that exists: the object clients know under it, another one that took its place, or one that moved here.
-fn entry_exists(shared: &Shared, directory: Index, name: &str, stat: &Stat, findings: &mut Findings) {
+/// A name that exists: the object clients know under it, another one that took its place, or one that moved here. Returns
+/// the object that clients know, whose state is to be compared.
+fn entry_exists(
+    shared: &Shared,
+    (directory, seen): (Index, Turn),
+    entry: &Dirty,
+    stat: &Stat,
+    findings: &mut Findings,
+) -> Option<(Index, Turn)> {
+    let name = entry.name.as_deref()?;
     let mut inodes = shared.inodes();
+    if has_moved_on(&inodes, directory, seen) {
+        // What the name means may be our own doing by now.
+        findings.busy.insert(entry.clone());
+        return None;
+    }
     let object = attr::object(stat);
     let here = inodes.child(directory, name);
     if let Some(here) = here.filter(|here| inodes.object(*here) != Some(object)) {
@@ -147,26 +181,23 @@ fn entry_exists(shared: &Shared, directory: Index, name: &str, stat: &Stat, find
     }
     if attr::kind(stat) == Kind::Link {
         // Links have no id; clients know their target, and the directory's own change told them to ask again.
-        return;
+        return None;
     }
-    let Some(known) = inodes.find_object(object) else {
-        return;
-    };
+    let known = inodes.find_object(object)?;
     let moved = inodes.child(directory, name) != Some(known);
     if moved {
         // It may be a second name of the same file; the last one seen counts, as everywhere.
         inodes.rename(known, directory, name);
     }
-    drop(inodes);
-    note(shared, known, stat, findings);
+    Some((known, inodes.known(known)?.turn))
 }
 
-/// Compares an object's state with what clients were told of it.
-fn note(shared: &Shared, index: Index, stat: &Stat, findings: &mut Findings) {
+/// Compares an object's state, seen in this turn, with what clients were told of it.
+fn note(shared: &Shared, index: Index, seen: Turn, stat: &Stat, findings: &mut Findings) {
     let stamp = attr::stamp(stat);
     let mut inodes = shared.inodes();
     let Some(known) = inodes.known(index) else { return };
-    if known.busy {
+    if has_moved_on(&inodes, index, seen) {
         let entry = Dirty {
             directory: inodes.local(index),
             name: None,
@@ -190,8 +221,8 @@ pub(super) fn compare_all(shared: &Shared) -> Findings {
         let Some(index) = shared.inodes().find(local) else {
             continue;
         };
-        if let Ok((_, stat)) = look_again(shared, index, true) {
-            note(shared, index, &stat, &mut findings);
+        if let Ok((seen, _, stat)) = look_again(shared, index, true) {
+            note(shared, index, seen, &stat, &mut findings);
         } else {
             let kind = shared
                 .inodes()
