@@ -18,7 +18,7 @@ target=${TARGET:-x86_64-windows-gnu}
 optimize=${OPTIMIZE:-ReleaseSafe}
 out=${OUT:-dist/windows}
 limit=${WINE_TIMEOUT_SECS:-20}
-# Most seconds that all tests may take.
+# Most seconds that all tests may run.
 tests_limit=900
 # Packages whose tests run on Windows; those that need Linux are left out in their sources. WebAssembly and TLS are left
 # out here: what they do has little to do with the system, and building them once more takes longer than all the rest.
@@ -95,10 +95,12 @@ show_help() {
 }
 
 run_tests() {
+  # shellcheck disable=SC2206 # several words
+  local tests=(cargo test ${CROSS_BUILD_STD:-} --locked --target "$triple" --no-default-features
+    --lib --bins --tests "${portable[@]/#/--package=}")
+  "${tests[@]}" --no-run
   export "CARGO_TARGET_${variable}_RUNNER=$PWD/scripts/wine-runner.sh"
-  # shellcheck disable=SC2086 # several words
-  timeout "$tests_limit" cargo test ${CROSS_BUILD_STD:-} --locked --target "$triple" --no-default-features \
-    --lib --bins --tests --no-fail-fast "${portable[@]/#/--package=}"
+  timeout "$tests_limit" "${tests[@]}" --no-fail-fast
 }
 
 [[ $target == *windows* ]] || fail "TARGET must be a Windows target, not $target"
@@ -129,7 +131,11 @@ check_artifacts
 start_wine
 if [[ -n $with_smoke ]]; then
   show_help
-  "$xtask" windows-smoke --dist "$out" --runner "$wine" --timeout-secs "$limit"
+  # A program that prints without end is a failure, not a full disk.
+  (
+    ulimit -f $((256 * 1024))
+    "$xtask" windows-smoke --dist "$out" --runner "$wine" --timeout-secs "$limit"
+  )
 fi
 if [[ -n $with_tests ]]; then
   run_tests

@@ -118,7 +118,7 @@ impl Smoke {
         fs::create_dir(&shared)?;
         fs::create_dir(&manifests)?;
         fs::write(shared.join("hello.txt"), "from Linux")?;
-        for name in ["echo.json", "echo-inproc.json"] {
+        for name in ["echo.json", "echo-inproc.json", "echo-wasm.json"] {
             fs::copy(
                 self.dist.join("examples/services.d").join(name),
                 manifests.join(name),
@@ -209,6 +209,11 @@ impl Smoke {
                 "echo answers as a library",
                 client(&["invoke", "echo-inproc", r#"{"hello":"library"}"#])
                     .and_then(|said| says(&said, r#""hello":"library""#)),
+            ),
+            (
+                "echo answers as a module",
+                client(&["invoke", "echo-wasm", r#"{"hello":"module"}"#])
+                    .and_then(|said| says(&said, r#""hello":"module""#)),
             ),
             (
                 "the terminal runs a program with its arguments",
