@@ -173,6 +173,11 @@ impl Target {
         for (connection, file) in self.written.iter().enumerate() {
             let mut contents = Vec::new();
             fetch(&self.client, *file, Window::default(), &mut contents, |_| {}).await?;
+            if contents.len() as u64 > u64::from(args.block) * u64::from(args.depth) {
+                return Err(Failure::message(format!(
+                    "verification failed: the file of connection {connection} is longer than all that was written"
+                )));
+            }
             let slots = written.iter().filter(|(writer, _)| *writer == connection);
             for (_, slot) in slots {
                 if !holds_block(&contents, args.block, *slot) {
