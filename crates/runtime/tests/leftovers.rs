@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ fn hostile(mark: &str) -> String {
 async fn nothing_escapes_by_leaving_its_session() {
     let _alone = ALONE.lock().await;
     adopt_orphans().unwrap();
-    let mut unrelated = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let mut unrelated = Command::new("sleep").arg("60").spawn().unwrap();
     for (number, payload) in [(1, "exit"), (2, "wait")] {
         let mark = sleep_mark(number);
         let outcome = run(
@@ -121,4 +122,35 @@ async fn nothing_escapes_by_starting_late_while_others_run() {
     }
     end.cancel();
     assert!(matches!(other.await.unwrap().ended, Ended::Cancelled));
+}
+
+/// In a container, or below a first process that never began a session, the session of this process has no number.
+#[test]
+fn nothing_escapes_where_the_session_has_no_number() {
+    let apart = || {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+        ]);
+        command
+    };
+    if !apart().arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("not shown: this user may not make a namespace for processes");
+        return;
+    }
+    let there = apart()
+        .arg(std::env::current_exe().unwrap())
+        .args(["nothing_escapes_by", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&there.stdout);
+    assert!(
+        there.status.success() && said.contains("2 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&there.stderr)
+    );
 }

@@ -102,7 +102,8 @@ const CASES: [Case; 12] = [
     ),
     case(
         "leaves-its-session",
-        "setsid sleep 3600 >/dev/null 2>&1 & echo fine",
+        // It ends only when the other is away, so that killing the group is not enough.
+        "setsid sh -c ': >away; exec sleep 3600' >/dev/null 2>&1 & until [ -e away ]; do :; done; echo fine",
         None,
         "ok",
         0,

@@ -59,7 +59,7 @@ mod linux {
     use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
     use std::time::Duration;
 
-    use rustix::process::{Pid, Signal, WaitOptions, getpid, getsid, kill_process, waitpid};
+    use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
     use tokio::time::Instant;
 
     use crate::process::launch::{INVOKE_ID_VARIABLE, InvokeId};
@@ -192,23 +192,29 @@ mod linux {
             (runs.under_way == usize::from(!is_idle), runs.leaders.clone())
         };
         let mark = format!("{INVOKE_ID_VARIABLE}={}", id.as_str());
+        let Some(own) = Standing::of(getpid()) else {
+            return Look::Nothing;
+        };
         let mut found = Look::Nothing;
         for child in adopted() {
             let Some(standing) = Standing::of(child) else {
                 continue;
             };
-            if leaders.contains(&child) || leaders.contains(&standing.group) {
+            if leaders.contains(&child)
+                || Pid::from_raw(standing.group).is_some_and(|group| leaders.contains(&group))
+            {
                 continue;
             }
+            let is_foreign = standing.session != own.session;
             if standing.is_zombie {
                 // It has no environment any more; in another session than ours it can only be an orphan.
-                if standing.is_foreign {
+                if is_foreign {
                     reap(child);
                 }
                 continue;
             }
             let origin = Origin::of(child, mark.as_bytes());
-            if origin == Origin::Run || (is_quiet && standing.is_foreign) {
+            if origin == Origin::Run || (is_quiet && is_foreign) {
                 // Ours alone to reap, under the lock: the number cannot mean another process meanwhile.
                 let _ = kill_process(child, Signal::KILL);
                 found = Look::Killed;
@@ -266,9 +272,10 @@ mod linux {
     /// What `/proc/PID/stat` says of a process.
     struct Standing {
         is_zombie: bool,
-        group: Pid,
-        /// In another session than this process.
-        is_foreign: bool,
+        group: i32,
+        /// 0 where its leader is outside of what this process can see: in a container, or below a first process that
+        /// never began a session.
+        session: i32,
         /// Bytes of its environment; none while its program only begins, or ends.
         environment: Option<u64>,
     }
@@ -280,16 +287,15 @@ mod linux {
             let (_, rest) = text.rsplit_once(')')?;
             let mut fields = rest.split_ascii_whitespace();
             let state = fields.next()?;
-            let group = Pid::from_raw(fields.nth(1)?.parse().ok()?)?;
-            let session: i32 = fields.next()?.parse().ok()?;
+            let group = fields.nth(1)?.parse().ok()?;
+            let session = fields.next()?.parse().ok()?;
             // Fields 26, 50 and 51. The first is the last that a program which begins gets.
             let code: u64 = fields.nth(19)?.parse().ok()?;
             let [from, to]: [u64; 2] = [fields.nth(23)?.parse().ok()?, fields.next()?.parse().ok()?];
-            let own = getsid(None).ok()?;
             Some(Self {
                 is_zombie: state == "Z",
                 group,
-                is_foreign: Pid::from_raw(session) != Some(own),
+                session,
                 environment: to.checked_sub(from).filter(|_| code != 0),
             })
         }
