@@ -14,12 +14,13 @@
 
 mod errors;
 mod locks;
+mod names;
+pub(in crate::local) mod raw;
 pub(in crate::local) mod xattr;
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::windows::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::windows::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -30,6 +31,9 @@ use spiderweb_protocol::fs::{LockKind, Statfs};
 use spiderweb_protocol::limits::MAX_WIRE_INTEGER;
 
 use self::locks::Held;
+use self::names::is_short_name;
+pub(in crate::local) use self::names::{folded, is_literal, is_too_long};
+pub(in crate::local) use self::raw::Stat;
 use super::Listed;
 use crate::local::attr::Kind;
 use crate::local::inodes::Index;
@@ -45,9 +49,6 @@ const FILE_SHARE_READ_WRITE: u32 = 0x3;
 const FILE_SHARE_ALL: u32 = 0x7;
 const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-const FILE_ATTRIBUTE_READONLY: u32 = 0x1;
-const FILE_ATTRIBUTE_DIRECTORY: u32 = 0x10;
-const FILE_ATTRIBUTE_REPARSE_POINT: u32 = 0x400;
 const ERROR_SHARING_VIOLATION: i32 = 32;
 
 /// Another request may hold a directory for the moment it takes; how often and how long that is waited for.
@@ -80,117 +81,9 @@ pub(in crate::local) struct Handle {
     held: Held,
 }
 
-/// What is known of an object.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::local) struct Stat {
-    attributes: u32,
-    is_link: bool,
-    volume: u64,
-    index: u64,
-    links: u64,
-    size: u64,
-    created: u64,
-    accessed: u64,
-    written: u64,
-}
-
-/// The parts of what is known.
-pub(in crate::local) mod raw {
-    use super::{FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY, FILE_ATTRIBUTE_REPARSE_POINT, Stat};
-    use crate::local::attr::Kind;
-
-    const DIRECTORY: u32 = 0o040_000;
-    const REGULAR: u32 = 0o100_000;
-
-    /// From 1601 to 1970, in the system's units of 100 ns.
-    const EPOCH: i128 = 116_444_736_000_000_000;
-
-    fn nanoseconds(time: u64) -> i64 {
-        let since_epoch = (i128::from(time) - EPOCH) * 100;
-        since_epoch.clamp(i64::MIN.into(), i64::MAX.into()) as i64
-    }
-
-    pub(in crate::local) fn modified(stat: &Stat) -> i64 {
-        nanoseconds(stat.written)
-    }
-
-    /// The time of the last change of anything is not to be had by safe means; a file is not older than itself.
-    pub(in crate::local) fn changed(stat: &Stat) -> i64 {
-        nanoseconds(stat.written.max(stat.created))
-    }
-
-    pub(in crate::local) fn accessed(stat: &Stat) -> i64 {
-        nanoseconds(stat.accessed)
-    }
-
-    pub(in crate::local) fn device(stat: &Stat) -> u64 {
-        stat.volume
-    }
-
-    pub(in crate::local) fn inode(stat: &Stat) -> u64 {
-        stat.index
-    }
-
-    pub(in crate::local) fn links(stat: &Stat) -> u64 {
-        stat.links
-    }
-
-    /// Who may do what is said by lists that have no such form: a mode says what an object is, and whether it is
-    /// read-only.
-    pub(in crate::local) fn mode(stat: &Stat) -> u32 {
-        match kind(stat) {
-            Kind::Directory => DIRECTORY | 0o777,
-            _ if stat.attributes & FILE_ATTRIBUTE_READONLY != 0 => REGULAR | 0o444,
-            _ => REGULAR | 0o666,
-        }
-    }
-
-    pub(in crate::local) fn size(stat: &Stat) -> u64 {
-        stat.size
-    }
-
-    pub(in crate::local) fn kind(stat: &Stat) -> Kind {
-        if stat.is_link {
-            Kind::Link
-        } else if stat.attributes & FILE_ATTRIBUTE_REPARSE_POINT != 0 {
-            Kind::Special
-        } else if stat.attributes & FILE_ATTRIBUTE_DIRECTORY != 0 {
-            Kind::Directory
-        } else {
-            Kind::File
-        }
-    }
-}
-
 /// There are no numbers for users.
 pub(in crate::local) const fn owner() -> (u32, u32) {
     (0, 0)
-}
-
-/// The form of a name in which all that mean the same entry are equal.
-///
-/// The system compares character by character, so that `ß` is not `SS`, and leaves alone what is no letter's usual small
-/// form, such as the long `ſ`. Which those are differs a little between versions. Two names of one entry may keep
-/// different forms, since what is found there counts; but those of two entries must not have the same.
-pub(in crate::local) fn folded(name: &str) -> String {
-    let upper = |small: char| {
-        let mut upper = small.to_uppercase();
-        match (upper.next(), upper.next()) {
-            (Some(large), None) if small <= '\u{ffff}' && large.to_lowercase().eq([small]) => large,
-            _ => small,
-        }
-    };
-    name.chars().map(upper).collect()
-}
-
-/// The limit counts what the system's strings are made of.
-pub(in crate::local) fn is_too_long(name: &str) -> bool {
-    name.encode_utf16().count() > LONGEST_NAME
-}
-
-/// Whether a name means an entry of that name and nothing else.
-pub(in crate::local) fn is_literal(name: &str) -> bool {
-    EntryName::new(name).is_ok_and(|name| name.is_literal_on_windows())
 }
 
 /// The folder that is exported.
@@ -366,28 +259,12 @@ fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 pub(in crate::local) fn stat(file: &Handle) -> Result<Stat, FsError> {
-    stat_of(&file.file)
-}
-
-fn stat_of(file: &File) -> Result<Stat, FsError> {
-    let metadata = file.metadata()?;
-    let information = winapi_util::file::information(file)?;
-    Ok(Stat {
-        attributes: metadata.file_attributes(),
-        is_link: metadata.file_type().is_symlink(),
-        volume: information.volume_serial_number(),
-        index: information.file_index(),
-        links: information.number_of_links(),
-        size: metadata.len(),
-        created: metadata.creation_time(),
-        accessed: metadata.last_access_time(),
-        written: metadata.last_write_time(),
-    })
+    Stat::of(&file.file)
 }
 
 /// The state of an entry itself.
 pub(in crate::local) fn stat_entry(directory: &Handle, name: &str) -> Result<Stat, FsError> {
-    stat_of(&look_at(&entry(directory, name)?)?)
+    Stat::of(&look_at(&entry(directory, name)?)?)
 }
 
 /// The path of an entry of a directory that is held.
@@ -398,16 +275,6 @@ fn entry(directory: &Handle, name: &str) -> Result<PathBuf, FsError> {
     } else {
         Err(FsError::NotFound)
     }
-}
-
-/// Whether a name is the second one, such as `PROGRA~1`, that the system keeps for an entry of a longer name. No listing
-/// shows it, and whoever changed an entry by it would change one that was not named.
-fn is_short_name(path: &Path, name: &str) -> bool {
-    name.contains('~')
-        && path.canonicalize().is_ok_and(|path| {
-            let found = path.file_name().and_then(OsStr::to_str);
-            found.is_none_or(|found| folded(found) != folded(name))
-        })
 }
 
 pub(in crate::local) fn statfs(file: &Handle) -> Result<Statfs, FsError> {
@@ -470,7 +337,7 @@ pub(in crate::local) fn set_length(file: &Handle, length: u64) -> Result<(), FsE
 
 pub(in crate::local) fn remove_file(directory: &Handle, name: &str) -> Result<(), FsError> {
     let path = entry(directory, name)?;
-    match raw::kind(&stat_of(&look_at(&path)?)?) {
+    match raw::kind(&Stat::of(&look_at(&path)?)?) {
         Kind::Directory => Err(FsError::IsADirectory),
         // Nobody sees it, so nobody means it.
         Kind::Link => Err(FsError::AccessDenied),
@@ -484,7 +351,7 @@ pub(in crate::local) fn make_directory(directory: &Handle, name: &str) -> Result
 
 pub(in crate::local) fn remove_directory(directory: &Handle, name: &str) -> Result<(), FsError> {
     let path = entry(directory, name)?;
-    match raw::kind(&stat_of(&look_at(&path)?)?) {
+    match raw::kind(&Stat::of(&look_at(&path)?)?) {
         Kind::Directory => Ok(patiently(|| fs::remove_dir(&path))?),
         Kind::Link => Err(FsError::AccessDenied),
         Kind::File | Kind::Special => Err(FsError::NotADirectory),
@@ -494,12 +361,12 @@ pub(in crate::local) fn remove_directory(directory: &Handle, name: &str) -> Resu
 /// Renames over what is there, as POSIX does: a file over a file, a directory over an empty one.
 pub(in crate::local) fn rename(from: &Handle, old: &str, to: &Handle, new: &str) -> Result<(), FsError> {
     let (old, new) = (entry(from, old)?, entry(to, new)?);
-    let moved = stat_of(&look_at(&old)?)?;
+    let moved = Stat::of(&look_at(&old)?)?;
     if raw::kind(&moved) == Kind::Link {
         return Err(FsError::AccessDenied);
     }
     let replaced = match look_at(&new) {
-        Ok(file) => Some(stat_of(&file)?),
+        Ok(file) => Some(Stat::of(&file)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
@@ -508,7 +375,7 @@ pub(in crate::local) fn rename(from: &Handle, old: &str, to: &Handle, new: &str)
         return Err(FsError::InvalidArgument);
     }
     // Another case of the same name is the object itself.
-    let replaced = replaced.filter(|stat| (stat.volume, stat.index) != (moved.volume, moved.index));
+    let replaced = replaced.filter(|stat| stat.object() != moved.object());
     match replaced.map(|stat| (raw::kind(&moved), raw::kind(&stat))) {
         Some((_, Kind::Link)) => return Err(FsError::AccessDenied),
         Some((Kind::Directory, Kind::Directory)) => {
@@ -559,7 +426,7 @@ pub(in crate::local) fn write_at(file: &Handle, data: &[u8], offset: u64) -> Res
 
 pub(in crate::local) fn lock(file: &Handle, kind: LockKind) -> Result<(), FsError> {
     let stat = stat(file)?;
-    file.held.change((stat.volume, stat.index), kind)
+    file.held.change(stat.object(), kind)
 }
 
 /// A directory that is being read.
