@@ -5,6 +5,7 @@ mod conformance;
 mod control_conformance;
 mod golden;
 mod service_conformance;
+mod tally;
 
 use anyhow::Result;
 use clap::Subcommand;

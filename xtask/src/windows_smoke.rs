@@ -4,44 +4,21 @@
 //! Every check says `ok: …` or `FAILED: …` with what the programs said. No check waits for longer than its limit, so a
 //! program that hangs is a failure, not a check that hangs.
 
+mod program;
 mod service;
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-/// Between two looks at what a program did.
-const LOOK: Duration = Duration::from_millis(20);
-/// Variables of the caller that would change what the programs do.
-const FOREIGN_VARIABLES: [&str; 8] = [
-    "SPIDERWEB_URL",
-    "SPIDERWEB_HUB",
-    "SPIDERWEB_HUB_TOKEN",
-    "SPIDERWEB_HUB_TOKEN_FILE",
-    "SPIDERWEB_FS_NODE_AUTH_TOKEN",
-    "SPIDERWEB_AUTH_TOKEN",
-    "SPIDERWEB_LOG",
-    "RUST_LOG",
-];
-/// Variable that every program and all it starts inherit, with a value of its own.
-const MARK: &str = "SPIDERWEB_SMOKE";
-/// What Wine starts for itself with the first program.
-const OF_WINE: [&str; 7] = [
-    "wineserver",
-    r"\system32\services.exe",
-    r"\system32\winedevice.exe",
-    r"\system32\plugplay.exe",
-    r"\system32\svchost.exe",
-    r"\system32\rpcss.exe",
-    r"\system32\explorer.exe",
-];
+use self::program::{LOOK, Program};
+
 const NODE: &str = "spiderweb-fs-node.exe";
 const CLIENT: &str = "spiderweb.exe";
 const HUB: &str = "spiderweb-hub.exe";
@@ -366,33 +343,16 @@ impl Smoke {
     }
 
     fn start_as(&self, program: &Path, arguments: &[OsString]) -> Result<Program> {
-        let out = tempfile::tempdir_in(&self.folder)?.keep();
         let mut command = Command::new(&self.runner);
-        command
-            .arg(program)
-            .args(arguments)
-            // The manifests name drivers from here.
-            .current_dir(&self.dist)
-            .env(MARK, &out)
-            .stdin(Stdio::null())
-            // Pipes may be kept open by what Wine starts beside the program.
-            .stdout(File::create(out.join("stdout"))?)
-            .stderr(File::create(out.join("stderr"))?);
-        for name in FOREIGN_VARIABLES {
-            command.env_remove(name);
-        }
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot run {}", self.runner.display()))?;
-        Ok(Program { child, out })
+        // The manifests name drivers from here.
+        command.arg(program).args(arguments).current_dir(&self.dist);
+        Program::start(command, &self.folder)
     }
 
     /// Kills the daemons of this name as Windows does. A signal of Linux would end one behind Wine's back, which then does
     /// not close its job, and so would not end what is in it.
     fn kill(&self, image: &str, program: &mut Program) -> Result<()> {
-        if let Some(status) = program.child.try_wait()? {
-            bail!("it had ended by itself with {status}:\n{}", program.log());
-        }
+        program.still_runs()?;
         let arguments = ["/F", "/IM", image].map(OsString::from);
         let mut killer = self.start_as(Path::new("taskkill"), &arguments)?;
         let status = killer.ended(self.limit)?;
@@ -422,95 +382,6 @@ impl Smoke {
             }
         });
         self.check(&format!("{what} ends, and what it started ends with it"), outcome);
-    }
-}
-
-/// A program that was started; it ends with this value.
-struct Program {
-    child: Child,
-    /// Where its output goes.
-    out: PathBuf,
-}
-
-impl Program {
-    fn log(&self) -> String {
-        self.read("stderr")
-    }
-
-    fn printed(&self) -> String {
-        self.read("stdout")
-    }
-
-    fn read(&self, name: &str) -> String {
-        let read = fs::read(self.out.join(name));
-        read.map_or_else(
-            |error| error.to_string(),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
-    }
-
-    /// The rest of the first line of the log that has these words.
-    fn line_after(&mut self, words: &str, limit: Duration) -> Result<String> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let log = self.log();
-            // The last line may not be whole yet.
-            let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            if let Some((_, rest)) = whole.lines().find_map(|line| line.split_once(words)) {
-                return Ok(rest.trim().to_owned());
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("it ended with {status}:\n{log}");
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "it did not say {words:?} within {limit:?}:\n{log}"
-            );
-            thread::sleep(LOOK);
-        }
-    }
-
-    fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
-        let deadline = Instant::now() + limit;
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            if Instant::now() >= deadline {
-                let mut said = format!("it did not end within {limit:?}");
-                write!(said, "\n{}{}", self.printed(), self.log())?;
-                bail!(said);
-            }
-            thread::sleep(LOOK);
-        }
-    }
-
-    /// Command lines of what it started and what those started, as far as this system tells.
-    fn left(&self) -> Vec<String> {
-        let mark = format!("{MARK}={}", self.out.display());
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let marked = processes.filter(|process| {
-            let variables = fs::read(process.path().join("environ")).unwrap_or_default();
-            variables
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == mark.as_bytes())
-        });
-        let lines = marked.map(|process| fs::read(process.path().join("cmdline")).unwrap_or_default());
-        let lines = lines.filter(|line| {
-            let line = String::from_utf8_lossy(line);
-            !OF_WINE.iter().any(|program| line.contains(program))
-        });
-        lines
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .collect()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended; then there is nothing to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

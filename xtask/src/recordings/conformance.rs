@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use spiderweb_testkit::replay::departures::Departures;
 use spiderweb_testkit::replay::{self, recording};
+
+use super::tally::Tally;
 
 /// Arguments of `cargo xtask conformance`.
 #[derive(Debug, clap::Args)]
@@ -48,39 +50,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn replay_all(binary: &Path, recordings: &[(String, PathBuf)]) -> Result<()> {
-    let mut passed = 0;
-    let mut failed = 0;
-    let mut skipped = 0;
+    let mut tally = Tally::default();
     for (topic, path) in recordings {
         if let Some(reason) = replay::skipped(topic) {
-            println!("skip {topic}: {reason}");
-            skipped += 1;
+            tally.skip(topic, reason);
             continue;
         }
         let script = replay::read_recording(path)?;
-        if let Some(reason) = replay::unmet_need(&script)? {
-            println!("skip {topic}: {reason}");
-            skipped += 1;
-            continue;
+        match replay::unmet_need(&script)? {
+            Some(reason) => tally.skip(topic, reason),
+            None => tally.take(
+                topic,
+                replay::replay(binary, &script).map(|report| report.differences),
+            ),
         }
-        let problems: Vec<String> = match replay::replay(binary, &script) {
-            Ok(report) => report.differences.iter().map(ToString::to_string).collect(),
-            Err(error) => vec![format!("{error:#}")],
-        };
-        if problems.is_empty() {
-            println!("ok   {topic}");
-            passed += 1;
-            continue;
-        }
-        println!("FAIL {topic} ({})", problems.len());
-        for problem in problems {
-            println!("  {}", problem.replace('\n', "\n  "));
-        }
-        failed += 1;
     }
-    println!("{passed} ok, {failed} failed, {skipped} skipped");
-    ensure!(failed == 0, "the node differs from the recordings");
-    Ok(())
+    tally.finish()
 }
 
 fn list_unchanged(recordings: &[(String, PathBuf)]) -> Result<()> {

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use spiderweb_testkit::services::{self, Artifacts};
+
+use super::tally::Tally;
 
 /// Arguments of `cargo xtask service-conformance`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +26,7 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let mut artifacts = Artifacts::beside(&arguments.binary)?;
     artifacts.folders.extend(arguments.folders.iter().cloned());
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut tally = Tally::default();
     for path in services::vectors(&arguments.vectors)? {
         let topic = path.file_stem().and_then(|stem| stem.to_str());
         let topic = topic.context("a vector without a name")?;
@@ -32,33 +34,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             continue;
         }
         if let Some(reason) = services::skipped(topic) {
-            println!("skip {topic}: {reason}");
-            skipped += 1;
+            tally.skip(topic, reason);
             continue;
         }
         let text = services::read_vector(&path)?;
-        if let Some(missing) = artifacts.missing_from(&text) {
-            println!("skip {topic}: nothing was built for {missing}");
-            skipped += 1;
-            continue;
+        match artifacts.missing_from(&text) {
+            Some(missing) => tally.skip(topic, format_args!("nothing was built for {missing}")),
+            None => tally.take(
+                topic,
+                services::play(&text, &artifacts).map(|report| report.differences),
+            ),
         }
-        let problems: Vec<String> = match services::play(&text, &artifacts) {
-            Ok(report) => report.differences.iter().map(ToString::to_string).collect(),
-            Err(error) => vec![format!("{error:#}")],
-        };
-        if problems.is_empty() {
-            println!("ok   {topic}");
-            passed += 1;
-            continue;
-        }
-        println!("FAIL {topic} ({})", problems.len());
-        for problem in problems {
-            println!("  {}", problem.replace('\n', "\n  "));
-        }
-        failed += 1;
     }
-    println!("{passed} ok, {failed} failed, {skipped} skipped");
-    ensure!(failed == 0, "the node differs from the vectors");
-    ensure!(passed > 0 || skipped > 0, "there are no such vectors");
-    Ok(())
+    tally.finish()
 }
