@@ -140,7 +140,12 @@ stop
 ok "the unit's command serves as its user, and an example service answers"
 
 echo '# edited by hand' >>"$root/etc/spiderweb/node.env"
+# As whoever is in the node's terminal could, just before root upgrades.
+chroot --userspec=spiderweb:spiderweb "$root" /bin/sh -c \
+  'cd /var/lib/spiderweb && mv export kept && ln -s /etc export'
 install "$newer"
+[[ $(stat --format=%u:%a "$root/etc") == 0:755 ]] || fail "the upgrade followed a link of the node's user out of its folder"
+chroot --userspec=spiderweb:spiderweb "$root" /bin/sh -c 'cd /var/lib/spiderweb && rm export && mv kept export'
 second_version=$(installed_version)
 inside dpkg --compare-versions "$second_version" gt "$first_version" || fail "$second_version is not newer"
 grep -q 'edited by hand' "$root/etc/spiderweb/node.env" || fail 'the edited configuration is lost'
