@@ -21,7 +21,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("crates/hub", &["protocol", "transport", "daemon"]),
     ("crates/client", &["protocol", "transport"]),
-    ("crates/mount", &["protocol", "client"]),
     ("crates/driver-sdk", &[]),
     ("crates/testkit", LIBRARIES),
     ("drivers/echo", &["driver-sdk"]),
@@ -53,7 +52,6 @@ const LIBRARIES: &[&str] = &[
     "node",
     "hub",
     "client",
-    "mount",
     "driver-sdk",
 ];
 

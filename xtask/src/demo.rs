@@ -189,7 +189,12 @@ impl<'a> System<'a> {
             .await?;
         // What the service answered ends without a line's end.
         println!("\n\nThe terminal runs commands on the node:\n");
-        self.client(&hub, &["exec", "--node", NODE, "--", "uname", "-a"])
+        let command: &[&str] = if cfg!(windows) {
+            &["cmd", "/C", "ver"]
+        } else {
+            &["uname", "-a"]
+        };
+        self.client(&hub, &[&["exec", "--node", NODE, "--"], command].concat())
             .await?;
         self.tell_next(&hub, &node);
         Ok(())
@@ -234,20 +239,36 @@ impl<'a> System<'a> {
     fn tell_next(&self, hub: &str, node: &str) {
         let bin = self.programs.client.parent().unwrap_or_else(|| Path::new("."));
         let [bin, tokens] = [bin, &self.tokens].map(|path| shell_word(&path.to_string_lossy()));
+        println!("\nThe node's id is {node}. In a second terminal:\n");
+        if cfg!(windows) {
+            println!("  $env:PATH = {bin} + ';' + $env:PATH");
+            println!("  $env:SPIDERWEB_HUB = '{hub}'; $env:SPIDERWEB_HUB_TOKEN_FILE = {tokens}");
+        } else {
+            println!("  export PATH={bin}:$PATH SPIDERWEB_HUB={hub} SPIDERWEB_HUB_TOKEN_FILE={tokens}");
+        }
+        let (command, query, line) = if cfg!(windows) {
+            (
+                "cmd /C 'set /a 6*7'",
+                r#"'{\"query\":\"rust programming language\"}'"#,
+                "`",
+            )
+        } else {
+            (
+                "sh -c 'echo $((6 * 7))'",
+                r#"'{"query":"rust programming language"}'"#,
+                "\\",
+            )
+        };
         println!(
-            "
-The node's id is {node}. In a second terminal:
-
-  export PATH={bin}:$PATH SPIDERWEB_HUB={hub} SPIDERWEB_HUB_TOKEN_FILE={tokens}
-  spiderweb ls -l /nodes/{NODE}/work
+            "  spiderweb ls -l /nodes/{NODE}/work
   echo hello | spiderweb put - /nodes/{NODE}/work/hello.txt
   spiderweb cat /nodes/{NODE}/work/hello.txt
-  spiderweb exec --node {NODE} -- sh -c 'echo $((6 * 7))'
-  spiderweb invoke /nodes/{NODE}/web/search '{{\"query\":\"rust programming language\"}}'    # needs the internet
+  spiderweb exec --node {NODE} -- {command}
+  spiderweb invoke /nodes/{NODE}/web/search {query}    # needs the internet
 
 Another node joins with
 
-  spiderweb-fs-node --control-url {hub} --node-name other --export work=FOLDER --state-file other.json \\
+  spiderweb-fs-node --control-url {hub} --node-name other --export work=FOLDER --state-file other.json {line}
     --invite-token \"$(spiderweb hub invite create)\"
 
 Everything runs until Ctrl-C."
@@ -287,10 +308,12 @@ Everything runs until Ctrl-C."
     }
 }
 
-/// As it would be typed.
+/// As it would be typed: into a shell, or into `PowerShell`.
 fn shell_word(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-=:".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) {
+    if cfg!(windows) {
+        format!("'{}'", word.replace('\'', "''"))
+    } else if !word.is_empty() && word.bytes().all(is_plain) {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
@@ -301,6 +324,7 @@ fn shell_word(word: &str) -> String {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn what_is_shown_can_be_typed() {
         for (word, typed) in [

@@ -78,7 +78,7 @@ pub(crate) struct Choice {
     /// Cargo's profile
     #[arg(long, default_value = "release")]
     profile: String,
-    /// Without WebAssembly
+    /// Without WebAssembly and without a hub inside the node
     #[arg(long)]
     pub(crate) minimal: bool,
     /// Fail if the node is larger; static release builds have limits of their own
@@ -149,9 +149,7 @@ pub(crate) fn distribute(choice: &Choice, out: &Path) -> Result<()> {
     let mut layout = Layout::new(out);
     build(choice, system, &mut layout)?;
     pages::lay_out(&mut layout)?;
-    let mut packages: Vec<_> = PROGRAMS.iter().map(|(_, package)| *package).collect();
-    packages.extend(system.library(LIBRARY).map(|_| LIBRARY));
-    let linked = dependencies::find(&packages, &target, choice.features())?;
+    let linked = dependencies::find(&packages(system), &target, choice.features())?;
     layout.write(NOTICES, notices::text(&linked, system)?)?;
     let bill = sbom::bill(NODE, env!("CARGO_PKG_VERSION"), &target, &linked);
     layout.write(BILL, format!("{bill:#}\n"))?;
@@ -161,14 +159,18 @@ pub(crate) fn distribute(choice: &Choice, out: &Path) -> Result<()> {
     layout.sum()
 }
 
+/// What is built for a system.
+fn packages(system: System) -> Vec<&'static str> {
+    let programs = PROGRAMS.iter().map(|(_, package)| *package);
+    programs.chain(system.library(LIBRARY).map(|_| LIBRARY)).collect()
+}
+
 /// Builds the programs, lays them out with the examples, and says what is there.
 fn build(choice: &Choice, system: System, layout: &mut Layout) -> Result<()> {
     let compiler = Compiler::found()?;
     let library = system.library(LIBRARY);
-    let mut packages: Vec<_> = PROGRAMS.iter().map(|(_, package)| *package).collect();
-    packages.extend(library.as_ref().map(|_| LIBRARY));
     let build = Build {
-        packages: &packages,
+        packages: &packages(system),
         profile: &choice.profile,
         target: choice.target.as_deref(),
         features: choice.features(),

@@ -12,6 +12,7 @@ mod package;
 mod recordings;
 mod schema;
 mod wasm;
+#[cfg(unix)]
 mod windows_smoke;
 
 use anyhow::Result;
@@ -43,6 +44,7 @@ enum Chore {
     /// Check that the committed WASM module is what its source gives
     CheckWasm(wasm::Arguments),
     /// See the Windows programs at work under Wine
+    #[cfg(unix)]
     WindowsSmoke(windows_smoke::Arguments),
 }
 
@@ -56,6 +58,7 @@ fn main() -> Result<()> {
         Chore::Package(arguments) => package::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::CheckWasm(arguments) => wasm::check(&arguments),
+        #[cfg(unix)]
         Chore::WindowsSmoke(arguments) => windows_smoke::run(&arguments),
     }
 }

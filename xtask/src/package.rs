@@ -66,6 +66,19 @@ struct Distribution {
     name: String,
 }
 
+/// The mode of a file of a distribution: programs can be run, and so can the example driver that is a script.
+fn mode(name: &str) -> u32 {
+    let extension = Path::new(name)
+        .extension()
+        .and_then(|extension| extension.to_str());
+    let is_module = extension == Some("wasm");
+    if extension == Some("py") || name.starts_with("bin/") && !is_module {
+        0o755
+    } else {
+        0o644
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.kind {
         Kind::Archive(common) => archive::make(&common.distribution()?, &common.out),

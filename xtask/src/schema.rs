@@ -1,12 +1,13 @@
 //! The JSON Schema of manifests, for editors. A test of `spiderweb-node` fails when the file is not current.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::build::project_root;
+
 pub(crate) fn run() -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/manifest.schema.json");
+    let path = project_root().join("docs/schema/manifest.schema.json");
     let folder = path.parent().context("a file has a folder")?;
     fs::create_dir_all(folder)?;
     let text = format!("{:#}\n", spiderweb_node::manifest::schema());

@@ -1,4 +1,4 @@
-//! The Windows programs at work under Wine, or whatever runs them: a folder, services, a terminal, a reload, a hub, and
+//! The Windows programs at work under Wine: a folder, services, a terminal, a reload, a hub, and
 //! the node as a service of Windows.
 //!
 //! Every check says `ok: …` or `FAILED: …` with what the programs said. No check waits for longer than its limit, so a
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(
-        cfg!(windows) || std::env::var_os("WINEPREFIX").is_some(),
+        std::env::var_os("WINEPREFIX").is_some(),
         "WINEPREFIX must name a configuration of Wine for this alone: all nodes and hubs in it are killed"
     );
     let started = Instant::now();
@@ -402,11 +402,8 @@ fn labelled(label: &str, path: &std::ffi::OsStr) -> OsString {
     labelled
 }
 
-/// A path of this system as Wine shows it to programs; on Windows as it is.
+/// A path of this system as Wine shows it to programs.
 fn windows_path(path: &Path) -> OsString {
-    if cfg!(windows) {
-        return path.into();
-    }
     format!("Z:{}", path.display()).replace('/', "\\").into()
 }
 
@@ -414,13 +411,11 @@ fn windows_path(path: &Path) -> OsString {
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn paths_are_those_that_wine_shows() {
         assert_eq!(windows_path(Path::new("/tmp/a b")), r"Z:\tmp\a b");
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_program_that_hangs_is_a_failure_and_ends() {
         let folder = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use tar::{Builder, EntryType, Header};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::{Distribution, VERSION, tell};
+use super::{Distribution, VERSION, mode, tell};
 use crate::dist::{SUMS, System, sha256};
 
 /// What an archive has a folder of, and what it is called itself without its extension.
@@ -62,17 +62,6 @@ fn files(root: &Path) -> Result<Vec<String>> {
         .lines()
         .filter_map(|line| Some(line.split_once("  ")?.1.to_owned()));
     Ok(names.chain([SUMS.to_owned()]).collect())
-}
-
-fn mode(name: &str) -> u32 {
-    let is_module = Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension == "wasm");
-    if name.starts_with("bin/") && !is_module {
-        0o755
-    } else {
-        0o644
-    }
 }
 
 fn tar_gz(file: BufWriter<File>, root: &Path, folder: &str, files: &[String]) -> Result<()> {

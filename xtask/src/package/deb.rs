@@ -13,7 +13,7 @@ use super::texts::filled;
 use super::tree::{Tree, set_mode};
 use super::{Distribution, VERSION, renew, tell};
 use crate::build::project_root;
-use crate::dist::{BILL, LIBRARY, LIBRARY_IN_EXAMPLES, MANUAL, NODE, NOTICES, System};
+use crate::dist::{BILL, LIBRARY, LIBRARY_IN_EXAMPLES, MANUAL, NOTICES, System};
 use crate::wasm;
 
 const DOC: &str = "usr/share/doc/spiderweb-fs-node";
@@ -49,25 +49,19 @@ const FILES: [(&str, &str, u32); 7] = [
     ),
 ];
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
-/// From the distribution: folder, to, mode of its files.
-const FOLDERS: [(&str, &str, u32); 6] = [
-    ("bin", "usr/bin", 0o755),
-    ("examples", "usr/share/doc/spiderweb-fs-node/examples", 0o644),
-    ("include", "usr/include/spiderweb", 0o644),
+/// From the distribution: folder, and to.
+const FOLDERS: [(&str, &str); 6] = [
+    ("bin", "usr/bin"),
+    ("examples", "usr/share/doc/spiderweb-fs-node/examples"),
+    ("include", "usr/include/spiderweb"),
     (
         "share/bash-completion/completions",
         "usr/share/bash-completion/completions",
-        0o644,
     ),
-    (
-        "share/zsh/site-functions",
-        "usr/share/zsh/vendor-completions",
-        0o644,
-    ),
+    ("share/zsh/site-functions", "usr/share/zsh/vendor-completions"),
     (
         "share/fish/vendor_completions.d",
         "usr/share/fish/vendor_completions.d",
-        0o644,
     ),
 ];
 
@@ -96,10 +90,12 @@ pub(super) fn make(distribution: &Distribution, revision: u32, out: &Path) -> Re
         b"/etc/spiderweb/hub.env\n/etc/spiderweb/node.env\n",
         0o644,
     )?;
-    let node = fs::read(distribution.root.join("bin").join(NODE))?;
     let depends = match distribution.system {
         System::StaticLinux => String::new(),
-        _ => format!("Depends: libc6 (>= {}), libgcc-s1\n", glibc(&node)?),
+        _ => format!(
+            "Depends: libc6 (>= 2.{}), libgcc-s1\n",
+            newest_glibc(&distribution.root)?
+        ),
     };
     let template = fs::read_to_string(project_root().join("packaging/debian/control.in"))?;
     let control = filled(&template, |name| {
@@ -134,8 +130,8 @@ fn lay_out(tree: &Tree, distribution: &Distribution, version: &str) -> Result<()
     for (from, to, mode) in FILES {
         tree.copy(&project_root().join(from), to, mode)?;
     }
-    for (from, to, mode) in FOLDERS {
-        tree.copy_all(&root.join(from), to, mode)?;
+    for (from, to) in FOLDERS {
+        tree.copy_all(root, from, to)?;
     }
     // What is no program, and names of it in the examples that are right wherever the node runs.
     let mut places = vec![(String::from("./bin/"), String::from("/usr/bin/"))];
@@ -211,8 +207,19 @@ fn architecture(target: &str) -> Result<&'static str> {
     })
 }
 
-/// The newest version of glibc's symbols that a program asks for.
-fn glibc(program: &[u8]) -> Result<String> {
+/// The newest version of glibc's symbols that anything of a distribution asks for, after the `2.`.
+fn newest_glibc(root: &Path) -> Result<u32> {
+    let mut newest = None;
+    for folder in ["bin", "lib"] {
+        for entry in fs::read_dir(root.join(folder))? {
+            newest = newest.max(glibc(&fs::read(entry?.path())?));
+        }
+    }
+    newest.context("no program says which glibc it needs")
+}
+
+/// The same of one program.
+fn glibc(program: &[u8]) -> Option<u32> {
     let marks = program
         .windows(8)
         .enumerate()
@@ -222,10 +229,7 @@ fn glibc(program: &[u8]) -> Result<String> {
         let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
         std::str::from_utf8(rest.get(..end)?).ok()?.parse::<u32>().ok()
     });
-    let newest = versions
-        .max()
-        .context("the node does not say which glibc it needs")?;
-    Ok(format!("2.{newest}"))
+    versions.max()
 }
 
 /// A file's checksum as dpkg wants it; it is no protection against anybody.
@@ -245,8 +249,8 @@ mod tests {
 
     #[test]
     fn the_newest_symbol_says_which_glibc_is_needed() {
-        assert_eq!(glibc(b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.9\0").unwrap(), "2.34");
-        assert!(glibc(b"static").is_err());
+        assert_eq!(glibc(b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.9\0"), Some(34));
+        assert_eq!(glibc(b"static"), None);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use anyhow::bail;
 use anyhow::{Context as _, Result};
 use flate2::{Compression, GzBuilder};
 
+use super::mode;
+
 /// The tree that becomes the package.
 pub(super) struct Tree(PathBuf);
 
@@ -36,15 +38,17 @@ impl Tree {
         self.write(to, &content, mode)
     }
 
-    /// Copies a folder with everything in it.
-    pub(super) fn copy_all(&self, from: &Path, to: &str, mode: u32) -> Result<()> {
-        for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+    /// Copies a folder of a distribution with everything in it.
+    pub(super) fn copy_all(&self, distribution: &Path, from: &str, to: &str) -> Result<()> {
+        let folder = distribution.join(from);
+        for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
             let path = entry?.path();
-            let to = format!("{to}/{}", path.file_name().unwrap_or_default().to_string_lossy());
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let [from, to] = [from, to].map(|folder| format!("{folder}/{name}"));
             if path.is_dir() {
-                self.copy_all(&path, &to, mode)?;
+                self.copy_all(distribution, &from, &to)?;
             } else {
-                self.copy(&path, &to, mode)?;
+                self.copy(&path, &to, mode(&from))?;
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! One program under Wine, or whatever runs it: what it prints, and what it leaves running.
+//! One program under Wine: what it prints, and what it leaves running.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

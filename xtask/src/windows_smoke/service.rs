@@ -134,11 +134,9 @@ fn address(log: &Path) -> Result<String> {
 
 /// Where a service keeps its log.
 fn log(name: &str) -> PathBuf {
-    let data = if cfg!(windows) {
-        std::env::var_os("ProgramData").map(PathBuf::from)
-    } else {
-        std::env::var_os("WINEPREFIX").map(|prefix| Path::new(&prefix).join("drive_c/ProgramData"))
-    };
-    let data = data.unwrap_or_default();
-    data.join("spiderweb-fs-node").join(name).join("node.log")
+    let prefix = std::env::var_os("WINEPREFIX").unwrap_or_default();
+    Path::new(&prefix)
+        .join("drive_c/ProgramData/spiderweb-fs-node")
+        .join(name)
+        .join("node.log")
 }
