@@ -27,8 +27,8 @@ const MIN_MS: u64 = 1;
     after_help = "Tokens are made on the first start and kept in the token file: admin_token for operators, node_token \
                   for nodes, user_token for mount clients.\n\
                   With an operator token, a node that asks to join waits until somebody approves it:\n  \
-                  spiderweb-control --operator-token T node_join_pending_list '{}'\n  \
-                  spiderweb-control --operator-token T node_join_approve '{\"request_id\":\"…\"}'\n\
+                  spiderweb --hub ws://… hub pending\n  \
+                  spiderweb --hub ws://… hub approve REQUEST\n\
                   Health and numbers for machines: GET /livez, /readyz, /metrics on the same port.\n\
                   SPIDERWEB_LOG chooses what is logged (`warn`, `info`, `debug`)."
 )]
