@@ -86,6 +86,8 @@ pub struct Limits {
     /// How long a peer may leave replies unread, without taking a single byte, before it is dropped. Longer than
     /// original clients are known to pause (section 14.4).
     pub unread: Duration,
+    /// How long a request may stand still before others of its connection pass it.
+    pub overtake_after: Duration,
     /// Threads beyond the one that every session may use, for overtaking requests that wait for a disk.
     pub extra_runners: usize,
 }
@@ -98,6 +100,7 @@ impl Default for Limits {
             handle_grace: spiderweb_fs::GRACE,
             hello: Duration::from_secs(30),
             unread: Duration::from_secs(600),
+            overtake_after: Duration::from_millis(2),
             extra_runners: 64,
         }
     }

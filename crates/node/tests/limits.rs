@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use spiderweb_node::{DiskWork, ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
 use spiderweb_testkit::FilePeer;
+use spiderweb_testkit::file_peer::writing;
 use spiderweb_testkit::raw_peer::{ENDPOINT, RawPeer, upgrade_request};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -109,6 +110,40 @@ fn a_peer_that_never_says_hello_is_ended() {
     silent.ping(b"here").unwrap();
     silent.expect_end(SOON).unwrap();
     patient.getattr(patient.root()).unwrap();
+}
+
+/// What takes no disk is answered behind what does.
+#[test]
+fn answers_come_in_the_order_of_requests_while_none_stands_still() {
+    let bench = Bench::start(Limits {
+        overtake_after: SOON,
+        ..Limits::default()
+    });
+    let mut peer = FilePeer::connect(bench.addr);
+    let root = peer.root();
+    let file = peer.find(root, "file");
+    let handle = peer.open(file, 2).unwrap();
+    for round in 0..50 {
+        let name = format!("d{round}");
+        let named = |name: &str| json!({"node": root, "payload": {"name": name}});
+        let tags = [
+            ("write", writing(handle, 0, b"x")),
+            ("lookup", named("..")),
+            ("mkdir", named(&name)),
+            (
+                "hello",
+                json!({"payload": {"protocol": "unified-v2-fs", "proto": 2}}),
+            ),
+            ("read", json!({"h": handle, "payload": {"off": 0, "len": 1}})),
+            ("exports", json!({})),
+            ("rmdir", named(&name)),
+            ("exports", json!({})),
+            ("getattr", json!({})),
+        ]
+        .map(|(op, members)| peer.send(op, members));
+        let answered = tags.map(|_| peer.next_answer(SOON).unwrap().0);
+        assert_eq!(answered, tags, "round {round}");
+    }
 }
 
 #[test]

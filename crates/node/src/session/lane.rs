@@ -2,8 +2,11 @@
 //!
 //! Requests run in their order, on one *runner*: a thread of the blocking pool that works through the queue and
 //! leaves when it is empty. One hop to another thread thus serves everything that came meanwhile. When a request
-//! stands still for [`OVERTAKE_AFTER`], the session starts further runners, which take the requests whose order
+//! stands still for [`Limits::overtake_after`](crate::Limits), the session starts further runners, which take the requests whose order
 //! against those before them cannot be told ([`Footprint`]).
+//!
+//! Answers that took no disk, such as refusals, go through the queue as well while something is before them, so that
+//! answers come in the order of the requests.
 //!
 //! Every session may always have one runner: the pool has as many threads as there may be connections. The
 //! others come from a budget of the node. So a client whose disk hangs waits alone.
@@ -14,10 +17,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
 
 use spiderweb_fs::{BoxFuture, Creation, Effect, FsError, Patience};
-use spiderweb_protocol::fs::{Event, Reply, Request};
+use spiderweb_protocol::fs::{Event, Op, Reply, Request};
 use spiderweb_protocol::{Errno, HandleId, Tag};
 use spiderweb_transport::Frame;
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,9 +27,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::footprint::Footprint;
 use super::{Wire, error_frame, event_frame, locks, reply_frame};
 use crate::dispatch::{Caller, Outcome, Service};
-
-/// How long a request may stand still before others pass it.
-pub(super) const OVERTAKE_AFTER: Duration = Duration::from_millis(2);
 
 /// Requests that wait in one session, running ones not counted.
 const MOST_WAITING: usize = 128;
@@ -49,13 +48,19 @@ const MOST_RUNNERS: usize = 8;
 struct Job {
     number: u64,
     footprint: Footprint,
-    request: Request,
+    work: Work,
     tag: Tag,
     /// Whose it is, if the session is that of many; 0 may be anybody's.
     client: u32,
     bytes: usize,
     /// Cannot be answered from memory: it was tried.
     needs_thread: bool,
+}
+
+enum Work {
+    Request(Request),
+    /// Nothing is left to do; only its turn has not come.
+    Answered(Frame),
 }
 
 impl Job {
@@ -154,18 +159,20 @@ impl Lane {
         bytes: usize,
     ) {
         let mut state = self.state();
-        let number = state.next_number;
-        state.next_number += 1;
-        state.waiting_bytes += bytes;
-        state.waiting.push_back(Job {
-            number,
-            footprint,
-            request,
-            tag,
-            client,
-            bytes,
-            needs_thread: false,
-        });
+        state.add(Work::Request(request), footprint, (tag, client), bytes);
+    }
+
+    /// Puts an answer behind those of the requests before it; gives it back if there are none to wait for, or if one of
+    /// them stands still.
+    pub(super) fn queue_answer(&self, frame: Frame, (tag, client): (Tag, u32)) -> Option<Frame> {
+        let mut state = self.state();
+        let is_clear = state.frames.is_empty() && state.waiting.is_empty() && state.running.is_empty();
+        if is_clear || state.stalled {
+            return Some(frame);
+        }
+        let bytes = frame.as_bytes().len();
+        state.add(Work::Answered(frame), Footprint::Nothing, (tag, client), bytes);
+        None
     }
 
     /// Starts the session's own runner if there is work and none runs.
@@ -179,7 +186,7 @@ impl Lane {
         }
     }
 
-    /// Nothing was finished for [`OVERTAKE_AFTER`]: starts one more runner, if it would find work. Where there is
+    /// A request stands still: starts one more runner, if it would find work. Where there is
     /// none to be had, what is at hand is answered here.
     pub(super) fn overtake(self: &Arc<Self>) {
         let mut state = self.state();
@@ -205,16 +212,19 @@ impl Lane {
     /// Answers what needs no thread among the requests that may go first. Each is tried once.
     fn answer_from_memory(self: &Arc<Self>) {
         while let Some(mut job) = self.take_untried() {
-            let outcome = self
-                .service
-                .perform(&job.request, self.caller, Patience::Immediate);
-            if matches!(outcome.result, Err(FsError::NotNow)) {
-                job.needs_thread = true;
-                self.state().put_back(job);
-            } else {
-                let frame = reply_frame(self.wire, job.request.op(), job.tag, &outcome.result);
-                self.running(&job).frames.push(frame);
-            }
+            let frame = match &job.work {
+                Work::Answered(frame) => frame.clone(),
+                Work::Request(request) => {
+                    let outcome = self.service.perform(request, self.caller, Patience::Immediate);
+                    if matches!(outcome.result, Err(FsError::NotNow)) {
+                        job.needs_thread = true;
+                        self.state().put_back(job);
+                        continue;
+                    }
+                    reply_frame(self.wire, request.op(), job.tag, &outcome.result)
+                }
+            };
+            self.running(&job).frames.push(frame);
         }
     }
 
@@ -259,14 +269,16 @@ impl Lane {
 
     fn carry_out(self: &Arc<Self>, job: &Job) {
         let mut finish = self.running(job);
+        let request = match &job.work {
+            Work::Request(request) => request,
+            Work::Answered(frame) => return finish.frames.push(frame.clone()),
+        };
         let Outcome {
             result,
             events,
             pending,
-        } = self
-            .service
-            .perform(&job.request, self.caller, Patience::Blocking);
-        match (&result, &job.request) {
+        } = self.service.perform(request, self.caller, Patience::Blocking);
+        match (&result, request) {
             (
                 Err(FsError::WouldBlock),
                 Request::Lock {
@@ -289,10 +301,13 @@ impl Lane {
         }
         self.tell(&events, &mut finish.frames);
         match pending {
-            Some(pending) => self.park(job, std::mem::take(&mut finish.frames), result, pending),
+            Some(pending) => {
+                let begun = std::mem::take(&mut finish.frames);
+                self.park(job, request.op(), begun, result, pending);
+            }
             None => finish
                 .frames
-                .push(reply_frame(self.wire, job.request.op(), job.tag, &result)),
+                .push(reply_frame(self.wire, request.op(), job.tag, &result)),
         }
     }
 
@@ -307,11 +322,12 @@ impl Lane {
     fn park(
         self: &Arc<Self>,
         job: &Job,
+        op: Op,
         begun: Vec<Frame>,
         result: Result<Reply, FsError>,
         pending: BoxFuture<Effect>,
     ) {
-        let (lane, number, op, tag) = (self.clone(), job.number, job.request.op(), job.tag);
+        let (lane, number, tag) = (self.clone(), job.number, job.tag);
         let mut state = self.state();
         state.parked.push((number, Footprint::Nothing));
         // Before the end can be there, which may be at once.
@@ -428,6 +444,21 @@ impl Drop for Finish<'_> {
 }
 
 impl State {
+    fn add(&mut self, work: Work, footprint: Footprint, (tag, client): (Tag, u32), bytes: usize) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(Job {
+            number,
+            footprint,
+            work,
+            tag,
+            client,
+            bytes,
+            needs_thread: false,
+        });
+    }
+
     /// The first `wanted` request that may go before everything ahead of it; of several clients behind a tunnel, one
     /// of another than was served last if there is any. So whoever has much waiting holds nobody else up.
     fn eligible(&self, wanted: impl Fn(&Job) -> bool) -> Option<usize> {
@@ -521,7 +552,7 @@ mod tests {
             state.waiting.push_back(Job {
                 number,
                 footprint: *footprint,
-                request: Request::Exports,
+                work: Work::Request(Request::Exports),
                 tag: Tag(1),
                 client: *client,
                 bytes: 0,

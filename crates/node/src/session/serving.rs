@@ -23,7 +23,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::door::{Door, Pulse};
 use super::footprint::Footprint;
 use super::greeting::{UNSUPPORTED_OPCODE, accepted};
-use super::lane::{Lane, MOST_UNREAD, OVERTAKE_AFTER, Progress};
+use super::lane::{Lane, MOST_UNREAD, Progress};
 use super::{Wire, error_frame, event_frame, reply_frame};
 use crate::dispatch::{Caller, Service};
 
@@ -102,13 +102,15 @@ struct Stall {
 }
 
 impl Stall {
-    /// When others may pass next. A disk that hangs for long is looked after less and less often.
-    fn due(&self) -> Instant {
-        self.since + OVERTAKE_AFTER * (1 << self.attempts.min(LONGEST_STALL))
+    /// When others may pass next, where the first may after `pause`. A disk that hangs for long is looked after less
+    /// and less often.
+    fn due(&self, pause: Duration) -> Instant {
+        self.since + pause * (1 << self.attempts.min(LONGEST_STALL))
     }
 }
 
-/// Doublings of [`OVERTAKE_AFTER`] after which the interval stays: about an eighth of a second.
+/// Doublings of [`Limits::overtake_after`](crate::Limits) after which the interval stays: by default about an eighth of
+/// a second.
 const LONGEST_STALL: u32 = 6;
 
 /// A peer past its hello.
@@ -383,13 +385,13 @@ impl Session {
         if self.door.is_tunnel() {
             // A client's, which its hub has checked. Whether it wants events the hub knows, too.
             let frame = accepted(self.wire(), &self.service, tag);
-            return self.socket.queue(frame);
+            return self.answer(frame, tag);
         }
         match Hello::check(envelope.payload.as_ref(), self.service.token.as_ref()) {
             Ok(hello) => {
                 self.subscribe(hello);
                 let frame = accepted(self.wire(), &self.service, tag);
-                self.socket.queue(frame);
+                self.answer(frame, tag);
             }
             Err(error) => {
                 self.say(Some(tag), &error.to_string());
@@ -412,7 +414,15 @@ impl Session {
 
     fn reply(&mut self, op: Op, tag: Tag, result: &Result<Reply, FsError>) {
         let frame = reply_frame(self.wire(), op, tag, result);
-        self.socket.queue(frame);
+        self.answer(frame, tag);
+    }
+
+    /// Sends an answer that is there already, in its turn.
+    fn answer(&mut self, frame: Frame, tag: Tag) {
+        let client = self.door.client_of(tag);
+        if let Some(frame) = self.lane.queue_answer(frame, (tag, client)) {
+            self.socket.queue(frame);
+        }
     }
 
     fn wire(&self) -> Wire {
@@ -424,7 +434,7 @@ impl Session {
 
     fn say(&mut self, tag: Option<Tag>, message: &str) {
         let frame = error_frame(self.socket.masking(), tag, Errno::EINVAL, message);
-        self.socket.queue(frame);
+        self.answer(frame, tag.unwrap_or_default());
     }
 
     /// Waits for the next deadline. Ready with an end when the peer has gone too far, ready without when there is
@@ -461,7 +471,8 @@ impl Session {
             };
         }
         if progress.waiting {
-            if now >= self.stall.due() {
+            let pause = self.service.limits.overtake_after;
+            if now >= self.stall.due(pause) {
                 self.lane.overtake();
                 self.stall = Stall {
                     since: now,
@@ -469,7 +480,7 @@ impl Session {
                     ..self.stall
                 };
             }
-            sooner(self.stall.due());
+            sooner(self.stall.due(pause));
         }
         if self.socket.queued_bytes() > 0 {
             if self.written.1 != self.socket.bytes_written() {
