@@ -44,6 +44,12 @@ impl Backoff {
         whole / 2 + (whole / 2).mul_f64(self.fraction())
     }
 
+    /// The first delay, with the same jitter: before the next attempt at something that costs the other side nothing.
+    pub fn shortest(&mut self) -> Duration {
+        let whole = self.base.min(self.max);
+        whole / 2 + (whole / 2).mul_f64(self.fraction())
+    }
+
     /// The longest delay, with the same jitter: before the next attempt at something that hardly gets better by
     /// itself.
     pub fn longest(&mut self) -> Duration {
@@ -91,6 +97,7 @@ mod tests {
             }
             assert_eq!(backoff.attempts(), 80);
             assert!((max / 2..=max).contains(&backoff.longest()), "round {round}");
+            assert!((base / 2..=base).contains(&backoff.shortest()), "round {round}");
             let spread = backoff.spread(base);
             assert!((base * 9 / 10..=base * 11 / 10).contains(&spread), "{spread:?}");
             backoff.reset();

@@ -312,6 +312,37 @@ fn a_hub_that_was_away_finds_the_node_again() {
     assert!(!routed.node.log().contains("re-pairing"), "{}", routed.node.log());
 }
 
+/// However long it was away: asking whether somebody listens costs nobody anything.
+#[test]
+fn a_hub_that_is_away_for_long_is_looked_for_at_the_usual_pace() {
+    let (place, mut hub) = (Place::paired(), Hub::start(Manner::Polite(Generation::Seed)));
+    let delays = [
+        "--reconnect-backoff-ms",
+        "100",
+        "--reconnect-backoff-max-ms",
+        "600000",
+    ];
+    let node = place
+        .command(&hub.url(), &delays)
+        .variable("SPIDERWEB_LOG", "debug")
+        .launch()
+        .unwrap();
+    play(&mut hub, include_str!("scripts/saved_identity.txt")).unwrap();
+    let address = hub.stop();
+    // Doubled each time, the last of these would take longer than anybody waits.
+    eventually("the sixteenth attempt", || {
+        let log = node.log();
+        (log.matches("control tunnel: connect failed: ").count() >= 16).then_some(())
+    });
+    let warned = node
+        .log()
+        .matches("warning: control tunnel: connect failed: ")
+        .count();
+    assert!(warned < 16, "it is said less and less often:\n{}", node.log());
+    hub = Hub::start_at(address, Manner::Polite(Generation::Seed));
+    play(&mut hub, include_str!("scripts/saved_identity.txt")).unwrap();
+}
+
 #[test]
 fn whoever_is_replaced_says_so_and_does_not_fight() {
     // Recorded as 24, with the goodbye of our hub.

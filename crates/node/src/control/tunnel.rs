@@ -71,7 +71,7 @@ pub(crate) struct Tunnel {
 /// Why a tunnel did not open.
 #[derive(Debug, thiserror::Error)]
 enum TunnelError {
-    #[error("connect failed: {0}")]
+    #[error("{what}: {0}", what = if .0.is_connected() { "websocket handshake failed" } else { "connect failed" })]
     Connect(#[from] HubError),
     #[error("invalid control URL: {0}")]
     Address(#[from] WsUrlError),
@@ -90,6 +90,10 @@ enum TunnelError {
 }
 
 impl TunnelError {
+    fn is_nobody_there(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.is_nobody_there())
+    }
+
     /// Whether it does not get better by itself: another process has the identity, or a token is wrong.
     fn is_for_a_person(&self) -> bool {
         match self {
@@ -135,6 +139,8 @@ impl Tunnel {
         }
         let mut backoff = Backoff::new(self.config.backoff, self.config.backoff_max);
         let mut is_return = false;
+        // What is said of a hub that is away is said less and less often.
+        let mut said_until = Instant::now();
         while let Some(opened) = stop.run_until_cancelled(self.open()).await {
             let wait = match opened {
                 Ok((socket, tags_by_client)) => {
@@ -158,13 +164,21 @@ impl Tunnel {
                 Err(error) => {
                     let wait = if error.is_for_a_person() {
                         Wait::of(backoff.longest())
+                    } else if error.is_nobody_there() {
+                        Wait::for_the_hub(backoff.shortest())
                     } else {
                         Wait::for_the_hub(backoff.next_delay())
                     };
-                    tracing::warn!(
+                    let words = format!(
                         "control tunnel: {error}; retrying in {} ms",
                         wait.pause.as_millis()
                     );
+                    if error.is_nobody_there() && Instant::now() < said_until {
+                        tracing::debug!("{words}");
+                    } else {
+                        tracing::warn!("{words}");
+                        said_until = Instant::now() + backoff.next_delay();
+                    }
                     wait
                 }
             };
