@@ -126,7 +126,13 @@ impl Node {
         let services = Arc::new(Mutex::new(services));
         let reloader = Reloader::new(services.clone(), loader, node.service.clone());
         if has_manifests {
-            let watch = reloader.clone().watch(every);
+            let applied: fn(&str) = match door {
+                Door::Listener(_) => |_| {},
+                Door::Tunnel(..) => {
+                    |node_id| tracing::info!("control tunnel: applied manifest hot-reload for node {node_id}")
+                }
+            };
+            let watch = reloader.clone().watch(every, applied);
             node.service.tasks.spawn("manifest reload", watch);
         }
         match door {

@@ -318,6 +318,10 @@ impl Services {
     ) {
         let old = self.places.iter().position(|place| place.name == name);
         let place = old.unwrap_or(self.places.len());
+        let shown = match &identity {
+            Identity::Service(id) => format!("service:{id}"),
+            Identity::Terminal(id) => format!("/terminal/{id}"),
+        };
         let port = Arc::new(Port(service.clone()));
         let Some(tree) = Namespace::new(identity, place, texts, port) else {
             tracing::warn!("{name} is not served: there are too many exports");
@@ -330,7 +334,9 @@ impl Services {
                 news.publish(&tree.changed(&port::files(changed)), None);
             }
         }));
-        let export = Some(Export::new(&name, description, false, tree.clone()));
+        let export = Export::new(&name, description, false, tree.clone());
+        tracing::info!("Export {name} => {shown} (rw)");
+        let export = Some(export);
         match self.places.get_mut(place) {
             Some(old) => old.export = export,
             None => self.places.push(Place { name, export }),

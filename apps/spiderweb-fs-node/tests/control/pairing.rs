@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::hub::{Generation, Hub, Manner, Said};
+use crate::hub::{Arrival, Generation, Hub, Manner, Said};
 use crate::place::{Place, eventually, says};
 use crate::script::play;
 
@@ -175,6 +175,28 @@ fn whoever_refuses_the_identity_it_is_replaced_at_once() {
         }
         assert_eq!(place.state()["node_id"], "node-3", "{what}");
     }
+}
+
+/// An invite is never sent twice, so it must not go where perhaps nobody listens any more.
+#[test]
+fn a_hub_may_leave_after_each_answer() {
+    let (place, mut hub) = (Place::paired(), Hub::start(SEED));
+    let _node = place.start(&hub, &["--invite-token", "inv-2"]);
+    let is_request = |arrival: &Arrival, name: &str| matches!(&arrival.message, Said::Text(text) if text["type"] == format!("control.{name}"));
+    let upsert = hub.next("the catalog", |arrival| {
+        is_request(arrival, "node_service_upsert")
+    });
+    let Said::Text(asked) = &upsert.message else {
+        unreachable!()
+    };
+    assert_eq!(asked["id"], "fs-node-op", "the id of original nodes");
+    let refusal = json!({"channel": "control", "type": "control.error", "id": asked["id"], "ok": false,
+        "error": {"code": "node_not_found", "message": "NodeNotFound"}});
+    hub.say(upsert.connection, &refusal.to_string());
+    let join = hub.next("a join", |arrival| is_request(arrival, "node_join"));
+    assert_ne!(join.connection, upsert.connection);
+    hub.put_back(join);
+    play(&mut hub, include_str!("scripts/invite_again.txt")).unwrap();
 }
 
 #[test]

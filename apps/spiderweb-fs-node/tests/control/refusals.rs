@@ -20,7 +20,10 @@ fn a_wrong_token_is_called_one() {
 fn a_token_of_a_user_is_called_one() {
     let (place, hub) = (Place::new(), Hub::start(Manner::Gate));
     let node = place.start(&hub, &["--invite-token", "inv-1"]);
-    says(&node, "provisioning_required: ask an admin");
+    says(
+        &node,
+        "control operation rejected during handshake: code=provisioning_required message=ask an admin",
+    );
     says(&node, "the hub wants the admin token here");
     let complaints = node.log().matches("warning: ").count();
     assert_eq!(

@@ -88,7 +88,7 @@ fn a_hub_behind_tls_is_joined_and_served() {
         .variable("SSL_CERT_FILE", place.path("authority.pem"))
         .launch()
         .unwrap();
-    let routed = format!("{}v2/fs/node/node-2", proxy.url());
+    let routed = format!("ws://localhost:{}/v2/fs/node/node-2", proxy.address.port());
     play(
         &mut hub,
         &format!(

@@ -53,6 +53,8 @@ enum Failure {
     IdentityLost,
     /// Nothing but a person can change it.
     Hopeless,
+    /// There is no hub just now.
+    NobodyThere,
     /// The next may.
     Passing,
 }
@@ -63,6 +65,8 @@ impl Failure {
             Self::IdentityLost
         } else if error.is_hopeless() {
             Self::Hopeless
+        } else if error.is_nobody_there() {
+            Self::NobodyThere
         } else {
             Self::Passing
         }
@@ -113,6 +117,7 @@ impl Attendance<'_> {
                 }
                 Err(Failure::IdentityLost) => return IdentityLost,
                 Err(Failure::Hopeless) => backoff.longest(),
+                Err(Failure::NobodyThere) => self.lease.retry(Instant::now(), backoff.shortest()),
                 Err(Failure::Passing) => self.lease.retry(Instant::now(), backoff.next_delay()),
             };
             self.rounds.send_modify(|rounds| rounds.asked += 1);
@@ -242,7 +247,7 @@ impl Attendance<'_> {
 
     /// Says what went wrong, once if nothing but a person can change it.
     fn report(&mut self, error: &HubError, words: &str) {
-        if error.is_hopeless() {
+        if error.is_hopeless() || error.is_nobody_there() {
             self.complaints.say(words);
         } else {
             tracing::warn!("{words}");
@@ -325,7 +330,7 @@ impl Attendance<'_> {
             let words = if is_first {
                 "initial node service catalog upsert failed"
             } else {
-                "control tunnel: service catalog upsert failed"
+                "control tunnel: service catalog upsert after reload failed"
             };
             self.report(&error, &format!("{words}: {error}"));
             return Ok(());
@@ -404,12 +409,8 @@ fn is_unknown_package<T>(sent: &Result<T, HubError>) -> bool {
     refusal.is_some_and(|refusal| refusal.message.contains("PackageNotFound"))
 }
 
-/// Where clients find this node: at its hub.
+/// Where clients find this node: at its hub. The scheme is always this one (section 5.1): hubs refuse any other, also from
+/// a node that reaches them through TLS.
 pub(super) fn routed_url(config: &ControlConfig, identity: &Identity) -> String {
-    format!(
-        "{}://{}/v2/fs/node/{}",
-        config.url.scheme(),
-        config.url.authority(),
-        identity.node_id
-    )
+    format!("ws://{}/v2/fs/node/{}", config.url.authority(), identity.node_id)
 }

@@ -3,6 +3,7 @@
 //! Ids are unique on a connection, so a late answer is nobody else's. Frames that belong to nobody, such as pushed
 //! events, are skipped; pings are answered whenever the connection is looked at.
 
+use std::io;
 use std::time::Duration;
 
 use crate::pairing::is_hopeless;
@@ -27,7 +28,10 @@ pub(crate) enum HubError {
     #[error("the hub does not accept the bearer token ({0}); check --control-auth-token")]
     Denied(Refusal),
     /// The hub lets us in no further.
-    #[error("the hub refused the connection ({refusal}){hint}", refusal = .0, hint = hint(.0))]
+    #[error(
+        "control operation rejected during handshake: code={code} message={message}{hint}",
+        code = .0.code, message = .0.message, hint = hint(.0)
+    )]
     Gate(Refusal),
     /// The hub refused the operation.
     #[error("{refusal}{hint}", refusal = .0, hint = hint(.0))]
@@ -102,6 +106,16 @@ impl HubError {
     pub(crate) fn is_hopeless(&self) -> bool {
         self.any_refusal()
             .is_some_and(|refusal| is_hopeless(&refusal.code))
+    }
+
+    /// Whether somebody took the connection, whatever came of it.
+    pub(crate) fn is_connected(&self) -> bool {
+        !matches!(self, Self::Dial(DialError::Connect { .. }))
+    }
+
+    /// Whether there is no hub at its address. Asking again costs nobody anything.
+    pub(crate) fn is_nobody_there(&self) -> bool {
+        matches!(self, Self::Dial(DialError::Connect { source, .. }) if source.kind() == io::ErrorKind::ConnectionRefused)
     }
 
     /// Whether the hub does not know this node, or not with this secret.
@@ -179,14 +193,24 @@ impl Connection {
         read: impl FnOnce(Fields<'_>) -> Result<T, FieldFault>,
     ) -> Result<T, HubError> {
         self.asked += 1;
+        // The id of original nodes, which ask once on each connection; each further question has its own.
+        let id = match self.asked {
+            1 => "fs-node-op".to_owned(),
+            asked => format!("fs-node-op-{asked}"),
+        };
         let question = Question {
             what: operation,
             reply: operation,
-            id: &format!("fs-node-op-{}", self.asked),
+            id: &id,
             payload,
             patience,
         };
         self.put(question, read).await
+    }
+
+    /// Whether nothing was asked yet.
+    pub(super) const fn is_fresh(&self) -> bool {
+        self.asked == 0
     }
 
     /// Waits until the hub ends the connection, and answers its pings meanwhile. Cancel safe.

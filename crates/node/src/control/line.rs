@@ -96,7 +96,8 @@ impl Line {
     }
 
     /// Asks for an operation in the words of `dialect`, waits `patience` for its answer and reads the payload. A
-    /// connection that had been left by the hub is replaced once, where asking twice does no harm.
+    /// connection that had been left by the hub is replaced once, where asking twice does no harm. Where it does, a new
+    /// one is opened, because a hub may leave after each answer, and nobody could tell.
     pub(crate) async fn ask<T>(
         &mut self,
         operation: Operation,
@@ -106,6 +107,9 @@ impl Line {
         mut read: impl FnMut(Fields<'_>) -> Result<T, FieldFault>,
     ) -> Result<T, HubError> {
         let is_repeatable = !matches!(operation, Operation::NodeJoin | Operation::NodeJoinRequest);
+        if !is_repeatable {
+            self.connection.take_if(|connection| !connection.is_fresh());
+        }
         let mut may_repeat = is_repeatable && self.connection.is_some();
         loop {
             self.connect().await?;

@@ -58,6 +58,11 @@ impl Loader {
         true
     }
 
+    /// What manifests are told the node is called.
+    pub(super) fn node_id(&self) -> &str {
+        &self.node_id
+    }
+
     /// Whether reading again may give something else. Blocks.
     pub(super) fn is_stale(&self) -> bool {
         let may_differ = |seen: &Fingerprint| Fingerprint::take(&self.sources).may_differ_from(seen);

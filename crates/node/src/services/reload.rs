@@ -46,8 +46,9 @@ impl Reloader {
         self.reloaded.notified().await;
     }
 
-    /// Reads manifests again whenever they change, until the node stops.
-    pub(crate) async fn watch(self, every: Duration) {
+    /// Reads manifests again whenever they change, until the node stops. What came of a change is told `applied` with the
+    /// id of the node.
+    pub(crate) async fn watch(self, every: Duration, applied: fn(&str)) {
         let (noticed, mut notices) = mpsc::channel(1);
         let tasks = self.serving.tasks.clone();
         let reloader = self.clone();
@@ -68,9 +69,13 @@ impl Reloader {
                 Some(()) = notices.recv() => tokio::time::sleep(REST).await,
             }
             let reloader = self.clone();
-            tasks
-                .blocking(move || reloader.reload(&mut reloader.loader()))
-                .await;
+            let reload = move || {
+                let mut loader = reloader.loader();
+                if reloader.reload(&mut loader) {
+                    applied(loader.node_id());
+                }
+            };
+            tasks.blocking(reload).await;
         }
     }
 
@@ -90,21 +95,24 @@ impl Reloader {
         self.loader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what changed, and serves what comes of it. Blocks.
-    fn reload(&self, loader: &mut Loader) {
+    /// Reads what changed, and serves what comes of it; says whether that is something else than before. Blocks.
+    fn reload(&self, loader: &mut Loader) -> bool {
         if !loader.is_stale() {
-            return;
+            return false;
         }
         let loaded = loader.load();
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let files = match loaded {
             Ok(files) => files,
-            Err(fault) => return services.tell_once(format!("manifest reload failed: {fault}")),
+            Err(fault) => {
+                services.tell_once(format!("manifest reload failed: {fault}"));
+                return false;
+            }
         };
         let (is_changed, has_faults) = services.reload(files);
         loader.await_better(has_faults);
         if !is_changed {
-            return;
+            return false;
         }
         match ExportTable::of_places(services.exports()) {
             Ok(table) => self.serving.offer(table),
@@ -112,6 +120,7 @@ impl Reloader {
         }
         services.tell_gone();
         self.reloaded.notify_one();
+        true
     }
 }
 
