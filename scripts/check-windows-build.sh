@@ -6,6 +6,7 @@
 #   OUT                 where everything goes: dist/windows, the programs in its folder bin
 #   RUN_WINE_SMOKE      auto: if there is Wine; 0: no; 1: yes, and without Wine that is an error
 #   RUN_WINE_TESTS      1: also run the tests that need no Linux; 0: do not
+#   WINE_TEST_PACKAGES  only those of these packages (several words)
 #   WINE_TIMEOUT_SECS   longest that a program may take to start or to end under Wine: 20
 #
 # It needs the target (`rustup target add x86_64-pc-windows-gnu`) and a linker for it (Debian: gcc-mingw-w64-x86-64). Where
@@ -23,6 +24,7 @@ tests_limit=900
 # Packages whose tests run on Windows; those that need Linux are left out in their sources. WebAssembly and TLS are left
 # out here: what they do has little to do with the system, and building them once more takes longer than all the rest.
 portable=(spiderweb-{protocol,transport,daemon,fs,runtime,node,hub,client,driver-sdk,fs-node,hub-app} spiderweb)
+[[ -z ${WINE_TEST_PACKAGES:-} ]] || read -ra portable <<<"$WINE_TEST_PACKAGES"
 
 fail() {
   printf '%s\n' "$*" >&2

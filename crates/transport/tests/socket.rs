@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 
 use std::future::poll_fn;
-use std::io::{ErrorKind, Write as _};
-use std::time::{Duration, Instant};
+use std::io::ErrorKind;
+#[cfg(target_os = "linux")]
+use std::io::Write as _;
+use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::Instant;
 
 use bytes::BytesMut;
 use spiderweb_transport::{Frame, FrameError, Link, MAX_PAYLOAD, Masking, Message, SocketError, WebSocket};
