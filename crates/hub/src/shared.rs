@@ -236,7 +236,10 @@ impl Shared {
         let watchers = self.catalog_feed.receiver_count();
         self.registry(move |registry, now_ms| {
             let nodes = registry.nodes();
-            let is_online = |id: &NodeId| registry.has_lease(id, now_ms) && shared.router.is_connected(id);
+            let is_online = |id: &NodeId| {
+                let is_connected = shared.router.is_connected(id);
+                is_connected && registry.has_lease(id, is_connected, now_ms)
+            };
             Ok(Gauges {
                 open_invites: registry.open_invites(now_ms),
                 nodes_online: nodes.iter().filter(|node| is_online(&node.node_id)).count(),

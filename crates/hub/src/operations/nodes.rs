@@ -80,8 +80,9 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         }
         Operation::NodeLeaseRefresh => {
             let request = RefreshLease::decode(fields)?;
+            let is_connected = call.shared.router.is_connected(&request.node_id);
             let refreshed = call.shared.registry(move |registry, now| {
-                let was_online = registry.has_lease(&request.node_id, now);
+                let was_online = registry.has_lease(&request.node_id, is_connected, now);
                 Ok((registry.refresh_lease(&request, now)?, was_online))
             });
             let (refreshed, was_online) = refreshed.await?;
