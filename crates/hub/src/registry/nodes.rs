@@ -282,10 +282,16 @@ impl Registry {
         for id in &touched {
             self.save_node(id)?;
         }
-        for id in swept.removed.clone() {
-            self.remove_node(&id);
+        for id in self.forget_old_pairings(now_ms) {
+            let node = self.nodes.get(&id);
+            if node.is_some_and(|node| node.is_expired && !node.has_refreshed) && !swept.removed.contains(&id)
+            {
+                swept.removed.push(id);
+            }
         }
-        self.forget_old_pairings(now_ms);
+        for id in &swept.removed {
+            self.remove_node(id);
+        }
         Ok(swept)
     }
 
