@@ -181,11 +181,16 @@ async fn upsert(call: &Call<'_>, request: UpsertCatalog) -> Result<String, Refus
     let (node_id, told, answer) = done.await?;
     if let Some(payload) = told {
         let frame = event("node_service_event", &payload);
-        let event = Arc::new(CatalogEvent { node_id, frame });
+        let at_ms = call.shared.clock.now_ms();
+        let event = Arc::new(CatalogEvent {
+            node_id,
+            at_ms,
+            frame,
+        });
         let mut history = call.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.push(event.clone());
         drop(history);
-        count(&call.shared.counters.catalog_events);
+        count(&call.shared.counters.watch.events);
         // Nobody may watch.
         let _ = call.shared.catalog_feed.send(event);
     }

@@ -1,6 +1,7 @@
 //! Projects, mounts, and workspaces.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use spiderweb_protocol::Dialect;
 use spiderweb_protocol::canonical::ObjectWriter;
@@ -10,6 +11,7 @@ use spiderweb_protocol::control::{
 };
 
 use super::Call;
+use crate::metrics::count;
 use crate::registry::{Asker, Viewer};
 use crate::tokens::Principal;
 
@@ -21,9 +23,26 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         Operation::WorkspaceStatus => return status(call, fields).await,
         _ => change(call, fields).await?,
     };
+    count_change(call);
     let reason = format!("control.{}", call.operation.wire(call.dialect));
     call.shared.topology_changed(&reason);
     Ok(answer)
+}
+
+/// `project_up`, which may be several, has counted itself.
+fn count_change(call: &Call<'_>) {
+    let counters = &call.shared.counters.projects;
+    count(match call.operation {
+        Operation::ProjectCreate => &counters.creates,
+        Operation::ProjectUpdate => &counters.updates,
+        Operation::ProjectDelete => &counters.deletes,
+        Operation::MountSet => &counters.mount_sets,
+        Operation::MountRemove => &counters.mount_removes,
+        Operation::TokenRotate => &counters.token_rotates,
+        Operation::TokenRevoke => &counters.token_revokes,
+        Operation::ProjectActivate => &counters.activations,
+        _ => return,
+    });
 }
 
 async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
@@ -134,6 +153,7 @@ async fn change_whole(call: &Call<'_>, id: ProjectId) -> Result<String, Refusal>
 
 async fn bring_up(call: &Call<'_>, request: ProjectUp, says_workspace: bool) -> Result<String, Refusal> {
     let activate = request.activate;
+    let mounts = request.desired_mounts.as_ref().map_or(0, Vec::len) as u64;
     let (shared, host, who) = (Arc::clone(call.shared), call.peer.host.clone(), call.who);
     let dialect = call.dialect;
     let done = call.shared.registry(move |registry, now| {
@@ -154,15 +174,27 @@ async fn bring_up(call: &Call<'_>, request: ProjectUp, says_workspace: bool) -> 
             Dialect::Seed => ("project_id", "project_token"),
             Dialect::Head => ("workspace_id", "workspace_token"),
         };
-        Ok(ObjectWriter::new()
+        let answer = ObjectWriter::new()
             .text(id_member, id.as_str())
             .json(token_member, "null")
             .json("created", is_new)
             .json("activated", activate)
             .json("workspace", workspace.encode())
-            .finish())
+            .finish();
+        Ok((answer, is_new))
     });
-    done.await
+    let (answer, is_new) = done.await?;
+    let counters = &call.shared.counters.projects;
+    count(if is_new {
+        &counters.creates
+    } else {
+        &counters.updates
+    });
+    counters.mount_sets.fetch_add(mounts, Ordering::Relaxed);
+    if activate {
+        count(&counters.activations);
+    }
+    Ok(answer)
 }
 
 fn says_workspace(fields: Fields<'_>) -> bool {

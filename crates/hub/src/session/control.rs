@@ -1,5 +1,6 @@
 //! A control connection: version first, then operations in order, and events for those who want them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -50,14 +51,17 @@ struct Watch {
 }
 
 impl Watch {
-    /// The next event this watcher wants; those it was too slow for are skipped. Cancel safe.
-    async fn next(&mut self) -> Option<Arc<CatalogEvent>> {
+    /// The next event this watcher wants; those it was too slow for are skipped and counted. Cancel safe.
+    async fn next(&mut self, dropped: &AtomicU64) -> Option<Arc<CatalogEvent>> {
         loop {
             match self.feed.recv().await {
                 Ok(event) if self.node.as_ref().is_none_or(|node| *node == event.node_id) => {
                     return Some(event);
                 }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Ok(_) => {}
+                Err(RecvError::Lagged(events)) => {
+                    dropped.fetch_add(events, Ordering::Relaxed);
+                }
                 Err(RecvError::Closed) => return None,
             }
         }
@@ -123,6 +127,7 @@ impl Control {
             if self.socket.queued_bytes() > MOST_QUEUED {
                 return End::Parting(Goodbye::TOO_SLOW);
             }
+            let dropped = &self.shared.counters.watch.dropped;
             let push_at = self.push.as_ref().map(|(at, _)| tokio::time::sleep_until(*at));
             let pumped = tokio::select! {
                 biased;
@@ -136,9 +141,12 @@ impl Control {
                     continue;
                 }
                 () = tokio::time::sleep_until(first_frame), if !was_heard => return End::Refused,
-                event = or_never(self.watch.as_mut().map(Watch::next)) => {
+                event = or_never(self.watch.as_mut().map(|watch| watch.next(dropped))) => {
                     match event {
-                        Some(event) => self.say(&event.frame),
+                        Some(event) => {
+                            self.say(&event.frame);
+                            count(&self.shared.counters.watch.sent);
+                        }
                         None => self.watch = None,
                     }
                     continue;
@@ -368,6 +376,13 @@ impl Control {
             None => out,
         };
         self.watch = Some(Watch { feed, node });
+        let counters = &self.shared.counters.watch;
+        count(&counters.requests);
+        let watchers = self.shared.catalog_feed.receiver_count() as u64;
+        counters.peak.fetch_max(watchers, Ordering::Relaxed);
+        counters.replayed.fetch_add(past.len() as u64, Ordering::Relaxed);
+        let bytes: usize = past.iter().map(|event| event.frame.len()).sum();
+        counters.replayed_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(out
             .json("replay_limit", limit)
             .json("replayed", past.len())

@@ -8,6 +8,7 @@
 
 mod catalog;
 mod lease;
+mod metrics;
 mod pairing;
 mod peer;
 mod projects;
