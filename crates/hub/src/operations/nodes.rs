@@ -119,13 +119,13 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
 
 /// What only looks.
 async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     if call.operation == Operation::NodeList {
         let mut nodes = call.shared.registry(|registry, _| Ok(registry.nodes())).await?;
         for node in &mut nodes {
             node.tunnel = call.shared.router.tunnel_info(&node.node_id);
         }
-        return Ok(nodes_payload(&nodes, dialect));
+        return Ok(nodes_payload(&nodes, call.words));
     }
     let NodeRef { node_id } = NodeRef::decode(fields)?;
     if call.operation == Operation::CatalogGet {
@@ -140,7 +140,7 @@ async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
         .registry(move |registry, _| registry.node(&node_id))
         .await?;
     node.tunnel = call.shared.router.tunnel_info(&node.node_id);
-    Ok(format!(r#"{{"node":{}}}"#, node.encode(dialect)))
+    Ok(format!(r#"{{"node":{}}}"#, node.encode(call.words)))
 }
 
 fn paired(call: &Call<'_>, credentials: &Credentials, how: &str) -> String {
@@ -168,7 +168,7 @@ async fn approve(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal>
 }
 
 async fn upsert(call: &Call<'_>, request: UpsertCatalog) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let done = call.shared.registry(move |registry, now| {
         let node_id = request.node_id.clone();
         let upserted = registry.upsert_catalog(request, now)?;

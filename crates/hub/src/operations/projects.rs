@@ -24,7 +24,7 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         _ => change(call, fields).await?,
     };
     count_change(call);
-    let reason = format!("control.{}", call.operation.wire(call.dialect));
+    let reason = format!("control.{}", call.operation.wire(call.dialect()));
     call.shared.topology_changed(&reason);
     Ok(answer)
 }
@@ -46,7 +46,7 @@ fn count_change(call: &Call<'_>) {
 }
 
 async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let asker = Asker {
         agent_id: call.who.agent(),
         is_admin: call.who == Principal::Admin,
@@ -76,7 +76,7 @@ fn shown(registry: &crate::registry::Registry, id: &ProjectId, dialect: Dialect)
 }
 
 async fn change(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let shared = call.shared;
     match call.operation {
         Operation::ProjectCreate => {
@@ -113,14 +113,16 @@ async fn change(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> 
             });
             done.await
         }
-        Operation::ProjectUp => bring_up(call, ProjectUp::decode(fields)?, says_workspace(fields)).await,
+        Operation::ProjectUp => {
+            bring_up(call, ProjectUp::decode(fields)?, says_workspace(call, fields)).await
+        }
         _ => change_whole(call, ProjectRef::decode(fields)?.project_id).await,
     }
 }
 
 /// Changes that need no more than the project's id.
 async fn change_whole(call: &Call<'_>, id: ProjectId) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let agent = call.who.agent();
     let operation = call.operation;
     let done = call.shared.registry(move |registry, now| match operation {
@@ -155,14 +157,14 @@ async fn bring_up(call: &Call<'_>, request: ProjectUp, says_workspace: bool) -> 
     let activate = request.activate;
     let mounts = request.desired_mounts.as_ref().map_or(0, Vec::len) as u64;
     let (shared, host, who) = (Arc::clone(call.shared), call.peer.host.clone(), call.who);
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let done = call.shared.registry(move |registry, now| {
         let (id, is_new) = registry.bring_up(request, now)?;
         let viewer = Viewer {
             agent_id: who.agent(),
             is_admin: who == Principal::Admin,
             host: host.as_deref(),
-            says_workspace: says_workspace || dialect == Dialect::Head,
+            says_workspace,
         };
         let project = ProjectRef {
             project_id: id.clone(),
@@ -197,13 +199,14 @@ async fn bring_up(call: &Call<'_>, request: ProjectUp, says_workspace: bool) -> 
     Ok(answer)
 }
 
-fn says_workspace(fields: Fields<'_>) -> bool {
-    fields.text("workspace_id").is_some()
+/// Whether a status is to be in the words of the newer generation: those of the request, or else of the peer.
+fn says_workspace(call: &Call<'_>, fields: Fields<'_>) -> bool {
+    fields.text("workspace_id").is_some() || call.words == Some(Dialect::Head)
 }
 
 async fn status(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
     let project = ProjectRef::optional(fields)?;
-    let says_workspace = says_workspace(fields);
+    let says_workspace = says_workspace(call, fields);
     let (shared, host, who) = (Arc::clone(call.shared), call.peer.host.clone(), call.who);
     let done = call.shared.registry(move |registry, now| {
         let viewer = Viewer {

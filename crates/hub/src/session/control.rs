@@ -37,8 +37,8 @@ struct Control {
     who: Principal,
     shared: Arc<Shared>,
     is_versioned: bool,
-    /// The generation the peer was last heard to speak.
-    dialect: Dialect,
+    /// The generation the peer was last heard to speak, or the only one of the hub.
+    words: Option<Dialect>,
     watch: Option<Watch>,
     topology: Option<broadcast::Receiver<Arc<str>>>,
     /// A change that subscribers will be told of, and when.
@@ -73,13 +73,14 @@ pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
     let Some(who) = peer.principal else {
         return turn_away(socket, &peer, &shared).await;
     };
+    let words = shared.generations.only();
     let mut control = Control {
         socket,
         peer,
         who,
         shared,
         is_versioned: false,
-        dialect: Dialect::Seed,
+        words,
         watch: None,
         topology: None,
         push: None,
@@ -232,7 +233,7 @@ impl Control {
         if !self.is_versioned && operation != Operation::Version {
             return Some(self.mismatch(id.as_deref(), &version_first()));
         }
-        self.dialect = dialect.unwrap_or(self.dialect);
+        self.words = dialect.or(self.words);
         match operation {
             Operation::Version => self.version(&envelope),
             Operation::Connect => {
@@ -348,7 +349,7 @@ impl Control {
             peer: &self.peer,
             who: self.who,
             operation,
-            dialect: self.dialect,
+            words: self.words,
             is_operator: scope.is_operator,
         };
         operations::run(&call, fields).await.map(Some)

@@ -7,6 +7,7 @@
 )]
 
 mod catalog;
+mod generations;
 mod lease;
 mod metrics;
 mod pairing;
