@@ -86,12 +86,8 @@ pub(crate) fn check(
     if correlation.is_none() {
         return Err(Code::CorrelationRequired.into());
     }
-    // Listing needs no arguments, so it may come without.
-    let lists = matches!(
-        operation,
-        Operation::NodeJoinPendingList | Operation::NodeInviteList
-    );
-    if payload.is_none() && !lists {
+    // An operation of ours that needs no arguments may come without.
+    if payload.is_none() && operation != Operation::NodeInviteList {
         return Err(Code::MissingField.into());
     }
     let fields = Fields::of(payload)?;
