@@ -80,7 +80,7 @@ async fn change(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> 
     let shared = call.shared;
     match call.operation {
         Operation::ProjectCreate => {
-            let request = CreateProject::decode(fields)?;
+            let request = CreateProject::decode(fields, dialect)?;
             let done = shared.registry(move |registry, now| {
                 let id = registry.create_project(request, now)?;
                 shown(registry, &id, dialect)
