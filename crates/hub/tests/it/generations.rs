@@ -6,11 +6,11 @@ use spiderweb_protocol::control::VersionAck;
 
 use crate::peer::{ADMIN, Control, start};
 
-const SEED: VersionAck = VersionAck {
+pub(crate) const SEED: VersionAck = VersionAck {
     seed: true,
     head: false,
 };
-const HEAD: VersionAck = VersionAck {
+pub(crate) const HEAD: VersionAck = VersionAck {
     seed: false,
     head: true,
 };
