@@ -264,7 +264,7 @@ mod tests {
         Flags::command().debug_assert();
         let help = Flags::command().render_long_help().to_string();
         assert!(
-            help.contains("node_join_approve") && help.contains("--token-file"),
+            help.contains("hub approve REQUEST") && help.contains("--token-file"),
             "{help}"
         );
     }
