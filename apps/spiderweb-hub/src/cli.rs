@@ -93,7 +93,8 @@ struct Flags {
     #[arg(long)]
     no_anonymous: bool,
 
-    /// Which generation of nodes and tools the handshake speaks to; operations of both are understood in any case
+    /// Whose words the handshake uses, and answers to a peer that has used none; operations of both are understood in any
+    /// case
     #[arg(long, value_enum, default_value_t = Generations::Both)]
     dialect: Generations,
 
@@ -263,7 +264,7 @@ mod tests {
         Flags::command().debug_assert();
         let help = Flags::command().render_long_help().to_string();
         assert!(
-            help.contains("node_join_approve") && help.contains("--token-file"),
+            help.contains("hub approve REQUEST") && help.contains("--token-file"),
             "{help}"
         );
     }

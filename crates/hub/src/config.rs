@@ -113,7 +113,8 @@ pub struct HubConfig {
     pub terms: Terms,
     /// Times and bounds of connections.
     pub limits: Limits,
-    /// Which generations are answered to in the handshake. Operations of both are understood in any case.
+    /// Which generations are answered to in the handshake, and whose words a peer hears that has said none of its own.
+    /// Operations of both are understood in any case.
     pub generations: VersionAck,
     /// Audit records are appended to this file as well.
     pub audit_file: Option<PathBuf>,

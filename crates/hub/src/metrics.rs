@@ -9,7 +9,34 @@ use spiderweb_protocol::canonical::ObjectWriter;
 /// Upper ends of the classes of the histogram of operations, in milliseconds.
 const CLASSES_MS: [u64; 6] = [1, 5, 25, 100, 500, 2500];
 
-/// What only ever grows.
+/// Changes of projects.
+#[derive(Debug, Default)]
+pub(crate) struct ProjectCounters {
+    pub(crate) creates: AtomicU64,
+    pub(crate) updates: AtomicU64,
+    pub(crate) deletes: AtomicU64,
+    pub(crate) token_rotates: AtomicU64,
+    pub(crate) token_revokes: AtomicU64,
+    pub(crate) activations: AtomicU64,
+    pub(crate) mount_sets: AtomicU64,
+    pub(crate) mount_removes: AtomicU64,
+}
+
+/// Those who watch catalogs, and what they were told.
+#[derive(Debug, Default)]
+pub(crate) struct WatchCounters {
+    /// Most watchers there ever were at a time.
+    pub(crate) peak: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) replayed: AtomicU64,
+    pub(crate) replayed_bytes: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    /// What watchers were too slow for.
+    pub(crate) dropped: AtomicU64,
+}
+
+/// What only ever grows, from the start of the hub.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) invites_created: AtomicU64,
@@ -23,7 +50,8 @@ pub(crate) struct Counters {
     pub(crate) refusals: AtomicU64,
     pub(crate) forwarded: AtomicU64,
     pub(crate) forwarded_bytes: AtomicU64,
-    pub(crate) catalog_events: AtomicU64,
+    pub(crate) projects: ProjectCounters,
+    pub(crate) watch: WatchCounters,
     classes: [AtomicU64; CLASSES_MS.len() + 1],
 }
 
@@ -34,9 +62,39 @@ pub(crate) struct Gauges {
     pub(crate) nodes_online: usize,
     pub(crate) nodes: usize,
     pub(crate) projects: usize,
+    pub(crate) mounts: usize,
+    /// Agents for which a project is active.
+    pub(crate) active_bindings: usize,
     pub(crate) tunnels: usize,
     pub(crate) clients: usize,
     pub(crate) watchers: usize,
+    pub(crate) retained: Retained,
+}
+
+/// Events kept for those who begin to watch later.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Retained {
+    pub(crate) events: usize,
+    pub(crate) capacity: usize,
+    /// When the first and the last of them happened.
+    pub(crate) span_ms: Option<(u64, u64)>,
+}
+
+impl Retained {
+    fn json(self) -> String {
+        let shown = |time: Option<u64>| time.map_or_else(|| "null".to_owned(), |time| time.to_string());
+        let (oldest, newest) = self.span_ms.unzip();
+        let window = self
+            .span_ms
+            .map_or(0, |(oldest, newest)| newest.saturating_sub(oldest));
+        ObjectWriter::new()
+            .json("events", self.events)
+            .json("capacity", self.capacity)
+            .json("oldest_ms", shown(oldest))
+            .json("newest_ms", shown(newest))
+            .json("window_ms", window)
+            .finish()
+    }
 }
 
 pub(crate) fn count(counter: &AtomicU64) {
@@ -45,6 +103,54 @@ pub(crate) fn count(counter: &AtomicU64) {
 
 fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
+}
+
+impl ProjectCounters {
+    fn json(&self, gauges: &Gauges) -> String {
+        ObjectWriter::new()
+            .json("total", gauges.projects)
+            .json("active_bindings", gauges.active_bindings)
+            .json("creates_total", get(&self.creates))
+            .json("updates_total", get(&self.updates))
+            .json("deletes_total", get(&self.deletes))
+            .json("token_rotates_total", get(&self.token_rotates))
+            .json("token_revokes_total", get(&self.token_revokes))
+            .json("activations_total", get(&self.activations))
+            .json("mounts_total", gauges.mounts)
+            .json("mount_sets_total", get(&self.mount_sets))
+            .json("mount_removes_total", get(&self.mount_removes))
+            .finish()
+    }
+}
+
+impl WatchCounters {
+    fn json(&self, gauges: &Gauges) -> String {
+        let subscribers = ObjectWriter::new()
+            .json("current", gauges.watchers)
+            .json("peak", get(&self.peak));
+        // What would not fit is not tried.
+        let replayed = get(&self.replayed);
+        let replay = ObjectWriter::new()
+            .json("requests_total", get(&self.requests))
+            .json("attempted_total", replayed)
+            .json("sent_total", replayed)
+            .json("bytes_total", get(&self.replayed_bytes));
+        let (events, sent, dropped) = (get(&self.events), get(&self.sent), get(&self.dropped));
+        let fanout = ObjectWriter::new()
+            .json("events_total", events)
+            .json("attempted_total", sent + dropped)
+            .json("sent_total", sent)
+            .json("dropped_total", dropped);
+        ObjectWriter::new()
+            .json("subscribers", subscribers.finish())
+            .json("replay", replay.finish())
+            .json("fanout", fanout.finish())
+            .json("retained", gauges.retained.json())
+            // Ours.
+            .json("active", gauges.watchers)
+            .json("events_total", events)
+            .finish()
+    }
 }
 
 impl Counters {
@@ -60,7 +166,7 @@ impl Counters {
         }
     }
 
-    /// The answer to `metrics`.
+    /// The answer to `metrics`: the numbers of both generations, and ours beside them.
     pub(crate) fn json(&self, gauges: Gauges) -> String {
         let invites = ObjectWriter::new()
             .json("active", gauges.open_invites)
@@ -74,9 +180,7 @@ impl Counters {
             .json("ensured_total", get(&self.ensured))
             .json("deletes_total", get(&self.deletes))
             .json("reaped_total", get(&self.expired));
-        let watch = ObjectWriter::new()
-            .json("active", gauges.watchers)
-            .json("events_total", get(&self.catalog_events));
+        let events = ObjectWriter::new().json("retained", gauges.retained.json());
         let classes = self.classes.iter().map(|class| get(class).to_string());
         let times = ObjectWriter::new()
             .array("below", CLASSES_MS.iter().map(u64::to_string))
@@ -84,11 +188,9 @@ impl Counters {
         ObjectWriter::new()
             .json("invites", invites.finish())
             .json("nodes", nodes.finish())
-            .json(
-                "projects",
-                ObjectWriter::new().json("total", gauges.projects).finish(),
-            )
-            .json("node_service_watch", watch.finish())
+            .json("projects", self.projects.json(&gauges))
+            .json("node_service_watch", self.watch.json(&gauges))
+            .json("node_service_events", events.finish())
             .json("tunnels", gauges.tunnels)
             .json("routed_clients", gauges.clients)
             .json("requests_total", get(&self.operations))
@@ -121,7 +223,7 @@ impl Counters {
             (
                 "node_service_watch_events_total",
                 "counter",
-                get(&self.catalog_events),
+                get(&self.watch.events),
             ),
         ] {
             let _ = write!(out, "# TYPE spiderweb_{name} {kind}\nspiderweb_{name} {value}\n");

@@ -22,10 +22,17 @@ pub(crate) struct Call<'c> {
     pub(crate) peer: &'c Peer,
     pub(crate) who: Principal,
     pub(crate) operation: Operation,
-    /// The generation whose words the answer uses.
-    pub(crate) dialect: Dialect,
+    /// The generation whose words the peer knows: those of the hub, or else those it said last.
+    pub(crate) words: Option<Dialect>,
     /// The peer may approve.
     pub(crate) is_operator: bool,
+}
+
+impl Call<'_> {
+    /// The generation whose words the answer uses.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.words.unwrap_or_default()
+    }
 }
 
 /// What the second factor said.
@@ -79,12 +86,8 @@ pub(crate) fn check(
     if correlation.is_none() {
         return Err(Code::CorrelationRequired.into());
     }
-    // Listing needs no arguments, so it may come without.
-    let lists = matches!(
-        operation,
-        Operation::NodeJoinPendingList | Operation::NodeInviteList
-    );
-    if payload.is_none() && !lists {
+    // An operation of ours that needs no arguments may come without.
+    if payload.is_none() && operation != Operation::NodeInviteList {
         return Err(Code::MissingField.into());
     }
     let fields = Fields::of(payload)?;

@@ -16,7 +16,7 @@ use spiderweb_transport::{Frame, Masking};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::route::{Answered, ClientId, Contested, Failed, Generation, Route, Unroutable};
+use self::route::{Answered, ClientId, Failed, Generation, Route, Unroutable};
 use crate::outlet::{Goodbye, Outlet, Parcel};
 
 /// What a client is told whose request went down with a tunnel. Clients know this word.
@@ -49,6 +49,8 @@ struct Slot {
 pub(crate) struct Attachment {
     pub(crate) generation: Generation,
     pub(crate) outlet: Arc<Outlet>,
+    /// Two processes seem to use the node's identity.
+    pub(crate) is_contested: bool,
 }
 
 /// Where a request goes.
@@ -75,11 +77,11 @@ impl Router {
     }
 
     /// A node's tunnel stands. An older one is told to go, and what was on its way through it has failed.
-    pub(crate) fn attach(&self, node: &NodeId, now_ms: u64) -> Result<Attachment, Contested> {
+    pub(crate) fn attach(&self, node: &NodeId, now_ms: u64) -> Attachment {
         let now = self.now();
         let mut slots = self.slots();
         let slot = slots.entry(node.clone()).or_default();
-        let attached = slot.route.attach(now)?;
+        let attached = slot.route.attach(now);
         let outlet = Arc::new(Outlet::default());
         if let Some(old) = slot.tunnel.replace(outlet.clone()) {
             old.end(Goodbye::REPLACED);
@@ -94,10 +96,11 @@ impl Router {
             }
         }
         slot.changed.notify_waiters();
-        Ok(Attachment {
+        Attachment {
             generation: attached.generation,
             outlet,
-        })
+            is_contested: attached.is_contested,
+        }
     }
 
     /// A tunnel is down. Whether it was the node's newest, so that the node is away now.

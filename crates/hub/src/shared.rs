@@ -234,17 +234,28 @@ impl Shared {
         let shared = self.clone();
         let (tunnels, clients) = self.router.counts();
         let watchers = self.catalog_feed.receiver_count();
+        let retained = self
+            .history
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retained();
         self.registry(move |registry, now_ms| {
             let nodes = registry.nodes();
-            let is_online = |id: &NodeId| registry.has_lease(id, now_ms) && shared.router.is_connected(id);
+            let is_online = |id: &NodeId| {
+                let is_connected = shared.router.is_connected(id);
+                is_connected && registry.has_lease(id, is_connected, now_ms)
+            };
             Ok(Gauges {
                 open_invites: registry.open_invites(now_ms),
                 nodes_online: nodes.iter().filter(|node| is_online(&node.node_id)).count(),
                 nodes: nodes.len(),
                 projects: registry.projects().count(),
+                mounts: registry.projects().map(|project| project.mounts.len()).sum(),
+                active_bindings: usize::from(registry.has_active_project()),
                 tunnels,
                 clients,
                 watchers,
+                retained,
             })
         })
         .await
@@ -266,9 +277,14 @@ impl Shared {
                 })
                 .await;
             let Ok(swept) = swept else { continue };
-            for node in swept.expired.iter().chain(&swept.removed) {
+            for node in &swept.expired {
                 count(&self.counters.expired);
                 tracing::info!(%node, "lease is over");
+            }
+            for node in &swept.removed {
+                tracing::info!(%node, "node is forgotten");
+            }
+            for node in swept.expired.iter().chain(&swept.removed) {
                 self.node_is_gone(node);
             }
         }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use spiderweb_protocol::control::NodeId;
 
+use crate::metrics::Retained;
+
 /// Events kept for those who come later.
 const KEPT: usize = 1024;
 /// Bytes of them.
@@ -14,6 +16,7 @@ const KEPT_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct CatalogEvent {
     pub(crate) node_id: NodeId,
+    pub(crate) at_ms: u64,
     /// The whole frame. Only the older generation can watch, so there is one wording.
     pub(crate) frame: String,
 }
@@ -35,6 +38,16 @@ impl History {
                 break;
             };
             self.bytes -= oldest.frame.len();
+        }
+    }
+
+    /// How many are kept, and from when.
+    pub(crate) fn retained(&self) -> Retained {
+        let ends = self.events.front().zip(self.events.back());
+        Retained {
+            events: self.events.len(),
+            capacity: KEPT,
+            span_ms: ends.map(|(first, last)| (first.at_ms, last.at_ms)),
         }
     }
 
@@ -61,6 +74,7 @@ mod tests {
     fn event(node: &str, size: usize) -> Arc<CatalogEvent> {
         Arc::new(CatalogEvent {
             node_id: NodeId::new(node).unwrap(),
+            at_ms: 0,
             frame: "x".repeat(size),
         })
     }

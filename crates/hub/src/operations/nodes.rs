@@ -80,8 +80,9 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         }
         Operation::NodeLeaseRefresh => {
             let request = RefreshLease::decode(fields)?;
+            let is_connected = call.shared.router.is_connected(&request.node_id);
             let refreshed = call.shared.registry(move |registry, now| {
-                let was_online = registry.has_lease(&request.node_id, now);
+                let was_online = registry.has_lease(&request.node_id, is_connected, now);
                 Ok((registry.refresh_lease(&request, now)?, was_online))
             });
             let (refreshed, was_online) = refreshed.await?;
@@ -118,13 +119,13 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
 
 /// What only looks.
 async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     if call.operation == Operation::NodeList {
         let mut nodes = call.shared.registry(|registry, _| Ok(registry.nodes())).await?;
         for node in &mut nodes {
             node.tunnel = call.shared.router.tunnel_info(&node.node_id);
         }
-        return Ok(nodes_payload(&nodes, dialect));
+        return Ok(nodes_payload(&nodes, call.words));
     }
     let NodeRef { node_id } = NodeRef::decode(fields)?;
     if call.operation == Operation::CatalogGet {
@@ -139,7 +140,7 @@ async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
         .registry(move |registry, _| registry.node(&node_id))
         .await?;
     node.tunnel = call.shared.router.tunnel_info(&node.node_id);
-    Ok(format!(r#"{{"node":{}}}"#, node.encode(dialect)))
+    Ok(format!(r#"{{"node":{}}}"#, node.encode(call.words)))
 }
 
 fn paired(call: &Call<'_>, credentials: &Credentials, how: &str) -> String {
@@ -167,7 +168,7 @@ async fn approve(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal>
 }
 
 async fn upsert(call: &Call<'_>, request: UpsertCatalog) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let done = call.shared.registry(move |registry, now| {
         let node_id = request.node_id.clone();
         let upserted = registry.upsert_catalog(request, now)?;
@@ -180,11 +181,16 @@ async fn upsert(call: &Call<'_>, request: UpsertCatalog) -> Result<String, Refus
     let (node_id, told, answer) = done.await?;
     if let Some(payload) = told {
         let frame = event("node_service_event", &payload);
-        let event = Arc::new(CatalogEvent { node_id, frame });
+        let at_ms = call.shared.clock.now_ms();
+        let event = Arc::new(CatalogEvent {
+            node_id,
+            at_ms,
+            frame,
+        });
         let mut history = call.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.push(event.clone());
         drop(history);
-        count(&call.shared.counters.catalog_events);
+        count(&call.shared.counters.watch.events);
         // Nobody may watch.
         let _ = call.shared.catalog_feed.send(event);
     }

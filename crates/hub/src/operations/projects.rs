@@ -1,6 +1,7 @@
 //! Projects, mounts, and workspaces.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use spiderweb_protocol::Dialect;
 use spiderweb_protocol::canonical::ObjectWriter;
@@ -10,6 +11,7 @@ use spiderweb_protocol::control::{
 };
 
 use super::Call;
+use crate::metrics::count;
 use crate::registry::{Asker, Viewer};
 use crate::tokens::Principal;
 
@@ -21,13 +23,30 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         Operation::WorkspaceStatus => return status(call, fields).await,
         _ => change(call, fields).await?,
     };
-    let reason = format!("control.{}", call.operation.wire(call.dialect));
+    count_change(call);
+    let reason = format!("control.{}", call.operation.wire(call.dialect()));
     call.shared.topology_changed(&reason);
     Ok(answer)
 }
 
+/// `project_up`, which may be several, has counted itself.
+fn count_change(call: &Call<'_>) {
+    let counters = &call.shared.counters.projects;
+    count(match call.operation {
+        Operation::ProjectCreate => &counters.creates,
+        Operation::ProjectUpdate => &counters.updates,
+        Operation::ProjectDelete => &counters.deletes,
+        Operation::MountSet => &counters.mount_sets,
+        Operation::MountRemove => &counters.mount_removes,
+        Operation::TokenRotate => &counters.token_rotates,
+        Operation::TokenRevoke => &counters.token_revokes,
+        Operation::ProjectActivate => &counters.activations,
+        _ => return,
+    });
+}
+
 async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let asker = Asker {
         agent_id: call.who.agent(),
         is_admin: call.who == Principal::Admin,
@@ -57,11 +76,11 @@ fn shown(registry: &crate::registry::Registry, id: &ProjectId, dialect: Dialect)
 }
 
 async fn change(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let shared = call.shared;
     match call.operation {
         Operation::ProjectCreate => {
-            let request = CreateProject::decode(fields)?;
+            let request = CreateProject::decode(fields, dialect)?;
             let done = shared.registry(move |registry, now| {
                 let id = registry.create_project(request, now)?;
                 shown(registry, &id, dialect)
@@ -94,14 +113,16 @@ async fn change(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> 
             });
             done.await
         }
-        Operation::ProjectUp => bring_up(call, ProjectUp::decode(fields)?, says_workspace(fields)).await,
+        Operation::ProjectUp => {
+            bring_up(call, ProjectUp::decode(fields)?, says_workspace(call, fields)).await
+        }
         _ => change_whole(call, ProjectRef::decode(fields)?.project_id).await,
     }
 }
 
 /// Changes that need no more than the project's id.
 async fn change_whole(call: &Call<'_>, id: ProjectId) -> Result<String, Refusal> {
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let agent = call.who.agent();
     let operation = call.operation;
     let done = call.shared.registry(move |registry, now| match operation {
@@ -134,15 +155,16 @@ async fn change_whole(call: &Call<'_>, id: ProjectId) -> Result<String, Refusal>
 
 async fn bring_up(call: &Call<'_>, request: ProjectUp, says_workspace: bool) -> Result<String, Refusal> {
     let activate = request.activate;
+    let mounts = request.desired_mounts.as_ref().map_or(0, Vec::len) as u64;
     let (shared, host, who) = (Arc::clone(call.shared), call.peer.host.clone(), call.who);
-    let dialect = call.dialect;
+    let dialect = call.dialect();
     let done = call.shared.registry(move |registry, now| {
         let (id, is_new) = registry.bring_up(request, now)?;
         let viewer = Viewer {
             agent_id: who.agent(),
             is_admin: who == Principal::Admin,
             host: host.as_deref(),
-            says_workspace: says_workspace || dialect == Dialect::Head,
+            says_workspace,
         };
         let project = ProjectRef {
             project_id: id.clone(),
@@ -154,24 +176,37 @@ async fn bring_up(call: &Call<'_>, request: ProjectUp, says_workspace: bool) -> 
             Dialect::Seed => ("project_id", "project_token"),
             Dialect::Head => ("workspace_id", "workspace_token"),
         };
-        Ok(ObjectWriter::new()
+        let answer = ObjectWriter::new()
             .text(id_member, id.as_str())
             .json(token_member, "null")
             .json("created", is_new)
             .json("activated", activate)
             .json("workspace", workspace.encode())
-            .finish())
+            .finish();
+        Ok((answer, is_new))
     });
-    done.await
+    let (answer, is_new) = done.await?;
+    let counters = &call.shared.counters.projects;
+    count(if is_new {
+        &counters.creates
+    } else {
+        &counters.updates
+    });
+    counters.mount_sets.fetch_add(mounts, Ordering::Relaxed);
+    if activate {
+        count(&counters.activations);
+    }
+    Ok(answer)
 }
 
-fn says_workspace(fields: Fields<'_>) -> bool {
-    fields.text("workspace_id").is_some()
+/// Whether a status is to be in the words of the newer generation: those of the request, or else of the peer.
+fn says_workspace(call: &Call<'_>, fields: Fields<'_>) -> bool {
+    fields.text("workspace_id").is_some() || call.words == Some(Dialect::Head)
 }
 
 async fn status(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
     let project = ProjectRef::optional(fields)?;
-    let says_workspace = says_workspace(fields);
+    let says_workspace = says_workspace(call, fields);
     let (shared, host, who) = (Arc::clone(call.shared), call.peer.host.clone(), call.who);
     let done = call.shared.registry(move |registry, now| {
         let viewer = Viewer {

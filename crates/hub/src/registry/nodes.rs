@@ -248,15 +248,16 @@ impl Registry {
         self.nodes.values().map(info).collect()
     }
 
-    /// Whether the node's lease runs.
-    pub fn has_lease(&self, id: &NodeId, now_ms: u64) -> bool {
+    /// Whether the node's lease runs. While its tunnel stands it does, whatever the clock says: the next sweep writes
+    /// that down.
+    pub fn has_lease(&self, id: &NodeId, is_connected: bool, now_ms: u64) -> bool {
         self.nodes
             .get(id)
-            .is_some_and(|node| !node.is_expired && node.lease_expires_at_ms > now_ms)
+            .is_some_and(|node| is_connected || !node.is_expired && node.lease_expires_at_ms > now_ms)
     }
 
     /// Looks at the clock: leases end, old things are forgotten. A node whose tunnel answers is alive, so its lease
-    /// is prolonged instead.
+    /// is prolonged instead, or begins again.
     pub fn sweep(&mut self, is_connected: impl Fn(&NodeId) -> bool, now_ms: u64) -> Result<Swept, Refusal> {
         let mut swept = Swept::default();
         let retention = millis(self.terms.retention);
@@ -265,7 +266,8 @@ impl Registry {
             if node.lease_expires_at_ms > now_ms {
                 continue;
             }
-            if !node.is_expired && is_connected(&node.id) {
+            if is_connected(&node.id) {
+                node.is_expired = false;
                 node.lease_expires_at_ms = now_ms.saturating_add(node.lease_ttl_ms);
                 node.last_seen_ms = now_ms;
                 touched.push(node.id.clone());
@@ -280,10 +282,16 @@ impl Registry {
         for id in &touched {
             self.save_node(id)?;
         }
-        for id in swept.removed.clone() {
-            self.remove_node(&id);
+        for id in self.forget_old_pairings(now_ms) {
+            let node = self.nodes.get(&id);
+            if node.is_some_and(|node| node.is_expired && !node.has_refreshed) && !swept.removed.contains(&id)
+            {
+                swept.removed.push(id);
+            }
         }
-        self.forget_old_pairings(now_ms);
+        for id in &swept.removed {
+            self.remove_node(id);
+        }
         Ok(swept)
     }
 

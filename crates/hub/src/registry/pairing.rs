@@ -1,8 +1,8 @@
 //! How a node becomes known: by an invite, or by a request that somebody approves.
 
 use spiderweb_protocol::control::{
-    ApproveJoin, Code, CreateInvite, Credentials, DenyJoin, Invite, InviteInfo, JoinByInvite, PendingJoin,
-    Platform, Refusal, RequestId, RequestJoin,
+    ApproveJoin, Code, CreateInvite, Credentials, DenyJoin, Invite, InviteInfo, JoinByInvite, NodeId,
+    PendingJoin, Platform, Refusal, RequestId, RequestJoin,
 };
 
 use super::record::{self, Join, JoinState, Use};
@@ -198,18 +198,16 @@ impl Registry {
         self.credentials(&id)
     }
 
-    /// The node asks what became of its request.
+    /// The node asks what became of its request. Under another bearer token there is no such request: that tells a
+    /// stranger nothing, and makes a node whose token changed file a new one.
     pub fn collect_join(
         &mut self,
         id: &RequestId,
         bearer: &str,
         now_ms: u64,
     ) -> Result<Credentials, Refusal> {
-        let join = self.joins.get_mut(id).ok_or(Code::PendingJoinNotFound)?;
-        if join.bearer != bearer {
-            let why = "the request was filed under another token";
-            return Err(Refusal::saying(Code::Forbidden, why));
-        }
+        let join = self.joins.get_mut(id).filter(|join| join.bearer == bearer);
+        let join = join.ok_or(Code::PendingJoinNotFound)?;
         join.touched_at_ms = now_ms;
         match &join.state {
             JoinState::Waiting => Err(Code::ApprovalPending.into()),
@@ -239,14 +237,15 @@ impl Registry {
         Self::save(&mut self.changes, format!("join/{id}"), join)
     }
 
-    /// Forgets invites and requests that nobody will ask for any more.
-    pub(super) fn forget_old_pairings(&mut self, now_ms: u64) {
+    /// Forgets invites and requests that nobody will ask for any more. The answer are nodes that were approved and
+    /// never came for their credentials: nobody has those now.
+    pub(super) fn forget_old_pairings(&mut self, now_ms: u64) -> Vec<NodeId> {
         let (invites, requests) = (
             millis(self.terms.invite_memory),
             millis(self.terms.request_memory),
         );
         let is_over = |since: u64, memory: u64| since.saturating_add(memory) <= now_ms;
-        let mut keys = Vec::new();
+        let (mut keys, mut uncollected) = (Vec::new(), Vec::new());
         self.invites.retain(|id, invite| {
             let used_up = invite
                 .last_use
@@ -262,12 +261,14 @@ impl Registry {
             let is_old = is_over(join.touched_at_ms, requests);
             if is_old {
                 keys.push(format!("join/{id}"));
+                uncollected.extend(join.state.node().cloned());
             }
             !is_old
         });
         for key in keys {
             self.forget(key);
         }
+        uncollected
     }
 
     /// Invites that can still be used, for the metrics.

@@ -163,6 +163,11 @@ impl Registry {
         self.save_meta()
     }
 
+    /// Whether there is such a project.
+    pub fn has_active_project(&self) -> bool {
+        self.meta.active_project.is_some()
+    }
+
     /// Makes or changes a project with all its mounts. Says whether it was made.
     pub fn bring_up(&mut self, request: ProjectUp, now_ms: u64) -> Result<(ProjectId, bool), Refusal> {
         // Everything is checked before anything is changed.

@@ -87,6 +87,16 @@ pub(super) enum JoinState {
     Denied,
 }
 
+impl JoinState {
+    /// The node that it became.
+    pub(super) fn node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Approved { node_id } => Some(node_id),
+            Self::Waiting | Self::Denied => None,
+        }
+    }
+}
+
 /// A project.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Project {

@@ -109,10 +109,11 @@ impl Registry {
         now_ms: u64,
     ) -> Candidate<'r> {
         let node = self.nodes.get(&mount.node_id);
-        let has_lease = self.has_lease(&mount.node_id, now_ms);
+        let is_connected = is_connected(&mount.node_id);
+        let has_lease = self.has_lease(&mount.node_id, is_connected, now_ms);
         let state = match node {
             None => MountState::Missing,
-            Some(node) if has_lease && (is_direct(node) || is_connected(&node.id)) => MountState::Online,
+            Some(node) if has_lease && (is_direct(node) || is_connected) => MountState::Online,
             Some(_) => MountState::Degraded,
         };
         Candidate {

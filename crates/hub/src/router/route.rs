@@ -14,7 +14,7 @@ use spiderweb_protocol::fs::Op;
 const MOST_OUTSTANDING: usize = 1024;
 /// Handles remembered for one client, so that they can be closed for it.
 const MOST_HANDLES: usize = 4096;
-/// Takeovers within [`CONTEST`] after which two processes seem to fight.
+/// Takeovers within [`CONTEST`] after which one more looks like a fight of two processes.
 const TAKEOVERS: usize = 3;
 /// See [`TAKEOVERS`].
 const CONTEST: Duration = Duration::from_secs(60);
@@ -36,10 +36,6 @@ impl ClientId {
 /// Tells a node's tunnels apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(crate) struct Generation(u64);
-
-/// Two processes use one identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Contested;
 
 /// Why a request cannot go to its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +63,8 @@ pub(crate) struct Attached {
     /// Events for subscribers, who may have missed some.
     pub(crate) catch_up: Vec<String>,
     pub(crate) subscribers: Vec<ClientId>,
+    /// One takes the tunnel from another so often that two processes seem to use one identity. Said once for each fight.
+    pub(crate) is_contested: bool,
 }
 
 /// Whom a reply is for.
@@ -116,14 +114,9 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(crate) fn attach(&mut self, now: Duration) -> Result<Attached, Contested> {
-        if self.is_attached {
-            self.takeovers.retain(|at| *at + CONTEST > now);
-            if self.takeovers.len() >= TAKEOVERS {
-                return Err(Contested);
-            }
-            self.takeovers.push_back(now);
-        }
+    /// The newest tunnel wins, always: whether the one before is alive or its link died in silence cannot be seen.
+    pub(crate) fn attach(&mut self, now: Duration) -> Attached {
+        let is_contested = self.is_attached && self.is_contested(now);
         let is_first = self.generation == Generation::default();
         let failed = self.fail_all();
         self.generation.0 += 1;
@@ -135,12 +128,24 @@ impl Route {
             )
         };
         let roots: &[u64] = if is_first { &[] } else { &self.roots };
-        Ok(Attached {
+        Attached {
             generation: self.generation,
             failed,
             catch_up: roots.iter().map(event).collect(),
             subscribers: self.subscribers(self.generation).collect(),
-        })
+            is_contested,
+        }
+    }
+
+    /// Notes a takeover. Whether there were too many; then they are counted anew.
+    fn is_contested(&mut self, now: Duration) -> bool {
+        self.takeovers.retain(|at| *at + CONTEST > now);
+        if self.takeovers.len() >= TAKEOVERS {
+            self.takeovers.clear();
+            return true;
+        }
+        self.takeovers.push_back(now);
+        false
     }
 
     /// `None` if another tunnel has taken its place already.

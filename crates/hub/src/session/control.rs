@@ -1,5 +1,6 @@
 //! A control connection: version first, then operations in order, and events for those who want them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -36,8 +37,8 @@ struct Control {
     who: Principal,
     shared: Arc<Shared>,
     is_versioned: bool,
-    /// The generation the peer was last heard to speak.
-    dialect: Dialect,
+    /// The generation the peer was last heard to speak, or the only one of the hub.
+    words: Option<Dialect>,
     watch: Option<Watch>,
     topology: Option<broadcast::Receiver<Arc<str>>>,
     /// A change that subscribers will be told of, and when.
@@ -50,14 +51,17 @@ struct Watch {
 }
 
 impl Watch {
-    /// The next event this watcher wants; those it was too slow for are skipped. Cancel safe.
-    async fn next(&mut self) -> Option<Arc<CatalogEvent>> {
+    /// The next event this watcher wants; those it was too slow for are skipped and counted. Cancel safe.
+    async fn next(&mut self, dropped: &AtomicU64) -> Option<Arc<CatalogEvent>> {
         loop {
             match self.feed.recv().await {
                 Ok(event) if self.node.as_ref().is_none_or(|node| *node == event.node_id) => {
                     return Some(event);
                 }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Ok(_) => {}
+                Err(RecvError::Lagged(events)) => {
+                    dropped.fetch_add(events, Ordering::Relaxed);
+                }
                 Err(RecvError::Closed) => return None,
             }
         }
@@ -69,13 +73,14 @@ pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
     let Some(who) = peer.principal else {
         return turn_away(socket, &peer, &shared).await;
     };
+    let words = shared.generations.only();
     let mut control = Control {
         socket,
         peer,
         who,
         shared,
         is_versioned: false,
-        dialect: Dialect::Seed,
+        words,
         watch: None,
         topology: None,
         push: None,
@@ -123,6 +128,7 @@ impl Control {
             if self.socket.queued_bytes() > MOST_QUEUED {
                 return End::Parting(Goodbye::TOO_SLOW);
             }
+            let dropped = &self.shared.counters.watch.dropped;
             let push_at = self.push.as_ref().map(|(at, _)| tokio::time::sleep_until(*at));
             let pumped = tokio::select! {
                 biased;
@@ -136,9 +142,12 @@ impl Control {
                     continue;
                 }
                 () = tokio::time::sleep_until(first_frame), if !was_heard => return End::Refused,
-                event = or_never(self.watch.as_mut().map(Watch::next)) => {
+                event = or_never(self.watch.as_mut().map(|watch| watch.next(dropped))) => {
                     match event {
-                        Some(event) => self.say(&event.frame),
+                        Some(event) => {
+                            self.say(&event.frame);
+                            count(&self.shared.counters.watch.sent);
+                        }
                         None => self.watch = None,
                     }
                     continue;
@@ -224,7 +233,7 @@ impl Control {
         if !self.is_versioned && operation != Operation::Version {
             return Some(self.mismatch(id.as_deref(), &version_first()));
         }
-        self.dialect = dialect.unwrap_or(self.dialect);
+        self.words = dialect.or(self.words);
         match operation {
             Operation::Version => self.version(&envelope),
             Operation::Connect => {
@@ -340,7 +349,7 @@ impl Control {
             peer: &self.peer,
             who: self.who,
             operation,
-            dialect: self.dialect,
+            words: self.words,
             is_operator: scope.is_operator,
         };
         operations::run(&call, fields).await.map(Some)
@@ -368,6 +377,13 @@ impl Control {
             None => out,
         };
         self.watch = Some(Watch { feed, node });
+        let counters = &self.shared.counters.watch;
+        count(&counters.requests);
+        let watchers = self.shared.catalog_feed.receiver_count() as u64;
+        counters.peak.fetch_max(watchers, Ordering::Relaxed);
+        counters.replayed.fetch_add(past.len() as u64, Ordering::Relaxed);
+        let bytes: usize = past.iter().map(|event| event.frame.len()).sum();
+        counters.replayed_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(out
             .json("replay_limit", limit)
             .json("replayed", past.len())

@@ -50,6 +50,9 @@ pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
         .unwrap_or_default();
     socket.queue(Frame::text_from(MASKING, &tunnel_welcome(tag, &node)));
     tracing::info!(%node, "tunnel stands");
+    if attachment.is_contested {
+        tracing::warn!(%node, "tunnels of this node replace each other; two processes seem to use its identity");
+    }
     shared.topology_changed("availability_changed");
     let end = converse(&mut socket, &node, &attachment, &shared).await;
     if shared.router.detach(&node, attachment.generation) {
@@ -88,13 +91,8 @@ async fn admit(text: &[u8], shared: &Arc<Shared>) -> Result<(NodeId, Attachment)
     authenticate(&hello, shared)
         .await
         .map_err(|fault| refused(fault, Some(node.clone())))?;
-    match shared.router.attach(&node, shared.clock.now_ms()) {
-        Ok(attachment) => Ok((node, attachment)),
-        Err(_contested) => {
-            tracing::warn!(%node, "two processes fight for this node's tunnel; the newer one is refused");
-            Err(refused(TunnelFault::Contested, Some(node)))
-        }
-    }
+    let attachment = shared.router.attach(&node, shared.clock.now_ms());
+    Ok((node, attachment))
 }
 
 async fn authenticate(hello: &TunnelHello, shared: &Arc<Shared>) -> Result<(), TunnelFault> {
@@ -128,7 +126,9 @@ async fn converse(
     attachment: &Attachment,
     shared: &Arc<Shared>,
 ) -> End {
-    let Attachment { generation, outlet } = attachment;
+    let Attachment {
+        generation, outlet, ..
+    } = attachment;
     let limits = &shared.limits;
     let mut tick = tokio::time::interval(TICK.min(limits.ping_every));
     let mut ping = tokio::time::interval(limits.ping_every);

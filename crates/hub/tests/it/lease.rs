@@ -1,5 +1,7 @@
 //! Leases and what their end means.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::peer::{ADMIN, Control, NOW, Peer, start, tunnel, tunnel_hello, until};
@@ -63,6 +65,47 @@ async fn a_tunnel_that_stands_keeps_the_lease_alive() {
     })
     .await;
     assert_eq!(lease(&prolonged), NOW + 2 * 900_000);
+}
+
+#[tokio::test]
+async fn mounts_do_not_vanish_between_the_end_of_a_lease_and_the_next_look_at_it() {
+    let (hub, clock) = start(|config| config.limits.sweep_every = Duration::from_secs(3600)).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let (id, secret) = admin.pair("edge").await;
+    let project = admin.ok("project_create", json!({"name": "p"})).await;
+    let project = json!({"project_id": project["project_id"]});
+    let mount = json!({"project_id": project["project_id"], "node_id": id, "export_name": "work", "mount_path": "/src"});
+    admin.ok("project_mount_set", mount).await;
+    let _tunnel = tunnel(&hub, &id, &secret).await;
+    let before = admin.ok("workspace_status", project.clone()).await;
+    assert_eq!(before["mounts"][0]["state"], "online");
+    clock.advance(900_000);
+    assert_eq!(admin.ok("workspace_status", project).await, before);
+    let metrics = admin.ok("metrics", json!({})).await;
+    assert_eq!(metrics["nodes"]["online"], 1);
+}
+
+#[tokio::test]
+async fn a_tunnel_alone_brings_an_expired_node_back() {
+    let (hub, clock) = start(|_| {}).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let (id, secret) = admin.pair("edge").await;
+    let project = admin.ok("project_create", json!({"name": "p"})).await;
+    let project = json!({"project_id": project["project_id"]});
+    let mount = json!({"project_id": project["project_id"], "node_id": id, "export_name": "work", "mount_path": "/src"});
+    admin.ok("project_mount_set", mount).await;
+    clock.advance(900_000);
+    until(&mut admin, "metrics", json!({}), |shown| {
+        shown["nodes"]["reaped_total"] == 1
+    })
+    .await;
+    let _tunnel = tunnel(&hub, &id, &secret).await;
+    let status = admin.ok("workspace_status", project).await;
+    assert_eq!(status["mounts"][0]["state"], "online");
+    until(&mut admin, "node_get", json!({"node_id": id}), |shown| {
+        shown["node"]["lease_expires_at_ms"] == NOW + 2 * 900_000
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@
 )]
 
 mod catalog;
+mod generations;
 mod lease;
+mod metrics;
 mod pairing;
 mod peer;
 mod projects;

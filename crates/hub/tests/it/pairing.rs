@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::peer::{ADMIN, Control, NODE, OPERATOR, USER, start};
+use crate::peer::{ADMIN, Control, NODE, OPERATOR, USER, start, until};
 use spiderweb_hub::Random;
 use spiderweb_protocol::Secret;
 
@@ -185,7 +185,7 @@ async fn a_human_approves_and_the_node_gets_its_credentials() {
     let mut thief = Control::dial(&hub, Some(ADMIN)).await;
     assert_eq!(
         thief.refused("node_join_approve", approve.clone()).await,
-        "forbidden"
+        "pending_join_not_found"
     );
     for _ in 0..2 {
         let fetched = node.ok("node_join_approve", approve.clone()).await;
@@ -200,6 +200,38 @@ async fn a_human_approves_and_the_node_gets_its_credentials() {
         node.refused("node_join_approve", approve).await,
         "pending_join_not_found"
     );
+}
+
+#[tokio::test]
+async fn a_node_whose_token_changed_is_not_stuck_with_its_old_request() {
+    let (hub, clock) = start(|config| config.tokens.operator = Some(Secret::new(OPERATOR))).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let filed = admin.ok("node_join_request", json!({"node_name": "edge"})).await;
+    let old = filed["request_id"].clone();
+    let approve = |id: &serde_json::Value| json!({"request_id": id, "operator_token": OPERATOR});
+    let approved = admin.ok("node_join_approve", approve(&old)).await;
+
+    // It starts again with the token of nodes.
+    let mut node = Control::dial(&hub, Some(NODE)).await;
+    let code = node
+        .refused("node_join_approve", json!({"request_id": old}))
+        .await;
+    assert_eq!(code, "pending_join_not_found");
+    let filed = node.ok("node_join_request", json!({"node_name": "edge"})).await;
+    let new = filed["request_id"].clone();
+    admin.ok("node_join_approve", approve(&new)).await;
+    let joined = node.ok("node_join_approve", json!({"request_id": new})).await;
+    assert_ne!(joined["node_id"], approved["node_id"]);
+    let refresh = json!({"node_id": joined["node_id"], "node_secret": joined["node_secret"]});
+    node.ok("node_lease_refresh", refresh).await;
+
+    // The node that was approved first never came, so after a day it is forgotten with its request.
+    clock.advance(24 * 60 * 60 * 1000);
+    let shown = until(&mut admin, "node_list", json!({}), |shown| {
+        shown["nodes"].as_array().unwrap().len() == 1
+    })
+    .await;
+    assert_eq!(shown["nodes"][0]["node_id"], joined["node_id"]);
 }
 
 #[tokio::test]

@@ -17,6 +17,32 @@ async fn mounted(admin: &mut Control, nodes: &[&str]) -> Value {
 }
 
 #[tokio::test]
+async fn the_newer_spelling_asks_for_a_vision_and_knows_one_template() {
+    let (hub, _) = start(|_| {}).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    for (payload, code) in [
+        (json!({"name": "p"}), "missing_field"),
+        // What is missing is said first.
+        (json!({"name": "p", "template_id": "nope"}), "missing_field"),
+        (json!({"name": "p", "vision": 5}), "missing_field"),
+        (
+            json!({"name": "p", "vision": "v", "template_id": "nope"}),
+            "template_not_found",
+        ),
+    ] {
+        let refused = admin.refused("workspace_create", payload.clone()).await;
+        assert_eq!(refused, code, "{payload}");
+    }
+    let made = json!({"name": "p", "vision": "", "template_id": "minimum"});
+    let made = admin.ok("workspace_create", made).await;
+    assert_eq!(made["template_id"], "minimum");
+    // The older spelling is as it was.
+    admin
+        .ok("project_create", json!({"name": "q", "template_id": "nope"}))
+        .await;
+}
+
+#[tokio::test]
 async fn projects_are_made_changed_and_removed() {
     let (hub, _) = start(|_| {}).await;
     let mut admin = Control::dial(&hub, Some(ADMIN)).await;

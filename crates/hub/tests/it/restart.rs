@@ -63,8 +63,8 @@ async fn everything_is_there_again() {
     let request = node.ok("node_join_request", json!({"node_name": "later"})).await;
 
     let shown = [
-        ("node_get", json!({"node_id": id})),
         ("node_service_get", json!({"node_id": id})),
+        ("node_get", json!({"node_id": id})),
         ("project_get", json!({"project_id": "proj-1"})),
         ("node_join_pending_list", json!({"operator_token": "op"})),
     ];

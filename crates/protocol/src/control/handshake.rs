@@ -51,6 +51,15 @@ impl VersionAck {
         }
     }
 
+    /// The generation whose words it knows, if it is one alone.
+    pub const fn only(self) -> Option<Dialect> {
+        match (self.seed, self.head) {
+            (true, false) => Some(Dialect::Seed),
+            (false, true) => Some(Dialect::Head),
+            _ => None,
+        }
+    }
+
     /// The payload.
     pub fn encode(self) -> String {
         let mut payload = ObjectWriter::new().text("protocol", CONTROL_PROTOCOL);

@@ -2,6 +2,7 @@
 
 use super::fields::{FieldFault, Fields};
 use super::ids::{ExportName, MountPath, NodeId, ProjectId};
+use super::refusal::{Code, Refusal};
 use crate::canonical::{self, ObjectWriter};
 use crate::dialect::Dialect;
 use crate::name::{InvalidIdentifier, is_identifier};
@@ -18,6 +19,9 @@ const MAX_POLICY: usize = 64 * 1024;
 
 /// The policy of a project that has none.
 const OPEN_POLICY: &str = r#"{"actions":{},"agents":{}}"#;
+
+/// The template of every workspace.
+pub(super) const TEMPLATE: &str = "minimum";
 
 const fn id_member(dialect: Dialect) -> &'static str {
     match dialect {
@@ -136,14 +140,23 @@ pub struct CreateProject {
 }
 
 impl CreateProject {
-    /// Reads the payload.
-    pub fn decode(fields: Fields<'_>) -> Result<Self, FieldFault> {
-        Ok(Self {
+    /// Reads the payload. The newer generation insists on a vision and knows templates, of which there is one here.
+    pub fn decode(fields: Fields<'_>, dialect: Dialect) -> Result<Self, Refusal> {
+        let vision = match (vision(fields)?, dialect) {
+            (Some(vision), _) => vision,
+            (None, Dialect::Seed) => String::new(),
+            (None, Dialect::Head) => return Err(FieldFault::Missing.into()),
+        };
+        let request = Self {
             name: name(fields)?.ok_or(FieldFault::Missing)?,
-            vision: vision(fields)?.unwrap_or_default(),
+            vision,
             status: status(fields)?.unwrap_or_else(|| "active".to_owned()),
             access_policy: policy(fields)?.unwrap_or_else(|| OPEN_POLICY.to_owned()),
-        })
+        };
+        match (fields.text("template_id"), dialect) {
+            (None | Some(TEMPLATE), _) | (_, Dialect::Seed) => Ok(request),
+            (Some(_), Dialect::Head) => Err(Code::TemplateNotFound.into()),
+        }
     }
 
     /// The payload.
@@ -370,7 +383,7 @@ impl ProjectInfo<'_> {
             .text("vision", self.vision)
             .text("status", self.status);
         if dialect == Dialect::Head {
-            out = out.text("template_id", "minimum");
+            out = out.text("template_id", TEMPLATE);
         }
         out = out
             .text("kind", "normal")
@@ -483,17 +496,18 @@ mod tests {
     use super::*;
     use crate::strict::Value;
 
-    fn decode<T>(
-        text: &str,
-        decode: impl FnOnce(Fields<'_>) -> Result<T, FieldFault>,
-    ) -> Result<T, FieldFault> {
+    fn decode<T, E>(text: &str, decode: impl FnOnce(Fields<'_>) -> Result<T, E>) -> Result<T, E> {
         let value = Value::parse(text.as_bytes()).unwrap();
         decode(Fields::of(Some(&value)).unwrap())
     }
 
+    fn create(fields: Fields<'_>) -> Result<CreateProject, Refusal> {
+        CreateProject::decode(fields, Dialect::Seed)
+    }
+
     #[test]
     fn a_project_is_shown_as_recorded() {
-        let created = decode(r#"{"name":"demo","vision":"first"}"#, CreateProject::decode).unwrap();
+        let created = decode(r#"{"name":"demo","vision":"first"}"#, create).unwrap();
         let id = ProjectId::new("proj-1").unwrap();
         let set = r#"{"project_id":"proj-1","node_id":"node-2","export_name":"work","mount_path":"src/"}"#;
         let mounts = [decode(set, SetMount::decode).unwrap().mount];
@@ -540,9 +554,8 @@ mod tests {
             decode(remove, RemoveMount::decode).unwrap().encode(Dialect::Seed),
             remove
         );
-        let create =
-            r#"{"name":"n","vision":"","status":"active","access_policy":{"actions":{},"agents":{}}}"#;
-        assert_eq!(decode(create, CreateProject::decode).unwrap().encode(), create);
+        let made = r#"{"name":"n","vision":"","status":"active","access_policy":{"actions":{},"agents":{}}}"#;
+        assert_eq!(decode(made, create).unwrap().encode(), made);
         let id = r#"{"workspace_id":"proj-1"}"#;
         assert_eq!(decode(id, ProjectRef::decode).unwrap().encode(Dialect::Head), id);
     }
@@ -559,14 +572,11 @@ mod tests {
         ] {
             assert_eq!(decode(text, RemoveMount::decode).unwrap_err(), fault, "{text}");
         }
-        assert_eq!(
-            decode("{}", CreateProject::decode).unwrap_err(),
-            FieldFault::Missing
-        );
+        assert_eq!(decode("{}", create).unwrap_err().code, Code::MissingField);
         assert!(decode(r#"{"workspace_id":"p"}"#, ProjectRef::decode).is_ok());
         assert_eq!(
-            decode(r#"{"name":""}"#, CreateProject::decode).unwrap_err(),
-            FieldFault::Invalid
+            decode(r#"{"name":""}"#, create).unwrap_err().code,
+            Code::InvalidPayload
         );
     }
 }

@@ -96,6 +96,8 @@ codes! {
     MountConflict = "mount_conflict", "MountConflict";
     /// Nothing is mounted there.
     MountNotFound = "mount_not_found", "MountNotFound";
+    /// No such template of workspaces (newer generation).
+    TemplateNotFound = "template_not_found", "TemplateNotFound";
     /// A user token that nothing was given to yet.
     ProvisioningRequired = "provisioning_required", "no project is available for this token; ask an admin to provision one";
     /// The path is for file requests.

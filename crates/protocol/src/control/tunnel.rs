@@ -50,9 +50,6 @@ pub enum TunnelFault {
     /// A later hello in another name.
     #[error("node_id mismatch for active tunnel")]
     AnotherNode,
-    /// Two processes fight for one identity.
-    #[error("another process uses this node identity")]
-    Contested,
     /// There is nobody to route to.
     #[error("node tunnel is unavailable")]
     NoTunnel,
@@ -65,7 +62,6 @@ impl TunnelFault {
             Self::NodeNotFound => Errno::ENOENT,
             Self::NodeAuthFailed | Self::NoToken | Self::AnotherNode => Errno::EACCES,
             Self::NoTunnel => Errno::EIO,
-            Self::Contested => Errno::EBUSY,
             Self::SomethingElse
             | Self::WrongEndpoint
             | Self::MissingField
@@ -318,10 +314,10 @@ mod tests {
             (recorded.to_owned(), TunnelAnswer::UnknownIdentity),
             (other.to_owned(), TunnelAnswer::UnknownIdentity),
             (
-                tunnel_refusal(Some(Tag(1)), TunnelFault::Contested),
+                tunnel_refusal(Some(Tag(1)), TunnelFault::ProtocolMismatch),
                 TunnelAnswer::Refused {
-                    errno: Errno::EBUSY,
-                    message: "another process uses this node identity".to_owned(),
+                    errno: Errno::EINVAL,
+                    message: "ProtocolMismatch".to_owned(),
                 },
             ),
             (

@@ -2,7 +2,7 @@
 
 use super::fields::{FieldFault, Fields};
 use super::ids::ProjectId;
-use super::project::Mount;
+use super::project::{Mount, TEMPLATE};
 use crate::canonical::{ObjectWriter, quoted};
 use crate::secret::Secret;
 
@@ -187,7 +187,7 @@ impl WorkspaceStatus<'_> {
             .array("items", self.drift.iter().map(Drift::encode));
         let out = ObjectWriter::new().text("agent_id", self.agent_id);
         let out = if self.says_workspace {
-            let out = out.json("workspace_id", id).text("template_id", "minimum");
+            let out = out.json("workspace_id", id).text("template_id", TEMPLATE);
             out.json("workspace_root", or_null(self.project_id.as_ref().map(|_| "/")))
         } else {
             let root = self

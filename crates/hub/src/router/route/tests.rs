@@ -24,7 +24,7 @@ fn reply(op: &str, tag: Tag, payload: &str) -> (FramePeek, Vec<u8>) {
 
 fn attached() -> (Route, Generation) {
     let mut route = Route::default();
-    let generation = route.attach(NOW).unwrap().generation;
+    let generation = route.attach(NOW).generation;
     (route, generation)
 }
 
@@ -65,12 +65,12 @@ fn what_was_on_its_way_fails_when_the_tunnel_drops_or_is_replaced() {
         route.forward(client, &request("read", 8), 5, NOW),
         Err(Unroutable::NoTunnel)
     );
-    let second = route.attach(NOW).unwrap();
+    let second = route.attach(NOW);
     let (late, text) = reply("read", up, "{}");
     assert_eq!(route.answer(second.generation, &late, &text), Answered::Nobody);
     let next = route.forward(client, &request("read", 9), 5, NOW).unwrap();
     assert!(next.0 > up.0, "tags go on counting");
-    let third = route.attach(NOW).unwrap();
+    let third = route.attach(NOW);
     assert_eq!(third.failed.len(), 1);
     assert_eq!(
         route.detach(second.generation, NOW),
@@ -116,7 +116,7 @@ fn subscribers_are_told_to_look_again_after_a_pause() {
     );
     route.answer(generation, &peek, &text);
     route.detach(generation, NOW);
-    let again = route.attach(NOW).unwrap();
+    let again = route.attach(NOW);
     assert_eq!(
         again.catch_up,
         [
@@ -131,11 +131,19 @@ fn subscribers_are_told_to_look_again_after_a_pause() {
 #[test]
 fn two_processes_that_fight_are_noticed() {
     let (mut route, _) = attached();
-    for _ in 0..TAKEOVERS {
-        route.attach(NOW).unwrap();
-    }
-    assert_eq!(route.attach(NOW), Err(Contested));
-    assert!(route.attach(NOW + CONTEST).is_ok(), "later it is a restart again");
+    let mut takeovers = |now| {
+        (0..=TAKEOVERS)
+            .map(|_| route.attach(now).is_contested)
+            .collect::<Vec<_>>()
+    };
+    let is_noticed = [false, false, false, true];
+    assert_eq!(takeovers(NOW), is_noticed);
+    assert_eq!(takeovers(NOW), is_noticed, "once for each fight");
+    let slow = (0..20).map(|turn| route.attach(NOW + CONTEST * turn / 3).is_contested);
+    assert!(
+        !slow.skip(1).any(|is_contested| is_contested),
+        "a bad link is no fight"
+    );
 }
 
 #[test]
@@ -212,7 +220,7 @@ proptest! {
                 }
                 Step::Attach | Step::Detach => {
                     let failed = if matches!(step, Step::Attach) {
-                        let attached = route.attach(now).unwrap();
+                        let attached = route.attach(now);
                         generation = attached.generation;
                         is_attached = true;
                         attached.failed
@@ -235,7 +243,7 @@ proptest! {
 #[test]
 fn tags_tell_clients_apart() {
     let (mut route, now) = (Route::default(), Duration::ZERO);
-    route.attach(now).unwrap();
+    route.attach(now);
     let clients = [route.enter(false), route.enter(false)];
     let mut tags = Vec::new();
     for _ in 0..2 {

@@ -46,3 +46,64 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     ("control/27-topology-delta-tokens", "debug.event control.workspace_topology id", "nothing", "nothing changed, because the user's request before was refused"),
     ("control/28-handshake-and-paths", "acheron.error protocol_mismatch", "acheron.error unsupported", "there is no agent runtime"),
 ];
+
+/// Within frames of the same gist: of which recordings, of which frame, at which members, why. With a `-`
+/// ours has no such member, with a `+` the recorded has none, else the value is another; `.*` is everything below.
+#[rustfmt::skip]
+pub(super) const INSIDE: &[(&str, &str, &[&str], &str)] = &[
+    ("control/*", "acheron.r_fs_hello", &["+.payload.tags_by_client"], "ours: a node that is told so lets no client wait for another"),
+    ("control/*", "control.connect_ack id", &[".payload.agent_id"], "a user has one agent, whatever it is called there"),
+    ("control/*", "control.connect_ack id", &["+.payload.project_id", "+.payload.workspace", "+.payload.requires_session_attach", "+.payload.connect_gate"], "one answer for the programs of both generations"),
+    ("control/*", "control.node_list id", &["+.payload.nodes[].labels", "+.payload.nodes[].tunnel"], "ours: what the node says of itself, and whether it is there"),
+    ("control/*", "control.node_get id", &["+.payload.node.labels", "+.payload.node.tunnel"], "ours: what the node says of itself, and whether it is there"),
+    ("control/*", "control.node_join_pending_list id", &["+.payload.pending[].address"], "ours: whoever approves sees where the node is"),
+    ("control/*", "control.audit_tail id", &["+.payload.audit[].address"], "ours: from where it was done"),
+    ("control/*", "control.auth_status id", &[".payload.path"], "the hub of this test has no token file"),
+    ("control/*", "control.auth_status id", &["+.payload.node_token", "+.payload.operator_token_set"], "ours: tokens that the original has not got"),
+    ("control/*", "control.node_service_upsert id", &["+.payload.services[].invoke_template"], "nothing of a catalog is lost"),
+    ("control/*", "control.node_service_event", &["+.payload.services[].invoke_template"], "nothing of a catalog is lost"),
+    ("control/*", "control.node_service_event", &[".payload.service_delta.changed", ".payload.service_delta.added", "+.payload.service_delta.added[]"], "a catalog that only repeats itself is no event, so the last ones are others"),
+    ("control/20-control-operations", "control.workspace_status id", &[".payload.agent_id"], "a user has one agent, whatever it is called there"),
+    ("control/20-control-operations", "control.workspace_status id", &[".payload.mounts[].fs_auth_token", ".payload.desired_mounts[].fs_auth_token", ".payload.actual_mounts[].fs_auth_token"], "users mount, with tickets"),
+    ("control/26-failover-selection", "control.workspace_status id", &[".payload.mounts[].node_name", ".payload.actual_mounts[].node_name"], "the one that was chosen stays chosen"),
+    ("control/26-failover-selection", "control.workspace_status id", &FAILOVER, "a node without a tunnel is not online"),
+
+    ("control-head/*", "acheron.r_fs_hello", &["+.payload.tags_by_client"], "ours: a node that is told so lets no client wait for another"),
+    ("control-head/*", "control.connect_ack id", &[".payload.agent_id"], "agents have one name for both generations"),
+    ("control-head/*", "control.connect_ack id", &["-.payload.actor_type", "-.payload.actor_id", "-.payload.bootstrap_only", "-.payload.bootstrap_message", "-.payload.project_setup_required", "-.payload.project_setup_message", "-.payload.project_setup_project_id", "-.payload.project_setup_project_vision"], "there are no agents and sessions to set up"),
+    ("control-head/*", "control.connect_ack id", &[".payload.requires_session_attach", ".payload.connect_gate", "-.payload.connect_gate.*"], "everything works without a workspace and a session"),
+    ("control-head/*", "control.connect_ack id", &[".payload.project_id", ".payload.workspace", "-.payload.workspace.*"], "whoever wants a workspace asks for it"),
+    ("control-head/*", "control.node_list id", &["+.payload.nodes[].labels", "+.payload.nodes[].tunnel"], "ours: what the node says of itself, and whether it is there"),
+    ("control-head/*", "control.node_get id", &["+.payload.node.labels", "+.payload.node.tunnel"], "ours: what the node says of itself, and whether it is there"),
+    ("control-head/*", "control.node_join_pending_list id", &["+.payload.pending[].address"], "ours: whoever approves sees where the node is"),
+    ("control-head/*", "control.audit_tail id", &["+.payload.audit[].address"], "ours: from where it was done"),
+    ("control-head/*", "control.audit_tail id", &[".payload.audit[].agent_id"], "agents have one name for both generations"),
+    ("control-head/*", "control.workspace_status id", &[".payload.agent_id"], "agents have one name for both generations"),
+    ("control-head/19-tunnel-drop-in-flight", "control.node_lease_refresh id", &[".payload.platform.os", ".payload.platform.arch", ".payload.platform.runtime_kind"], "the catalog that told the platform was refused there"),
+    ("control-head/20-control-operations", "control.workspace_list id", &[".payload.workspaces[].mount_count"], "the mounts of the server's own node are not there to be counted"),
+    ("control-head/20-control-operations", "control.reconcile_status id", &[".payload.projects[].mounts", ".payload.projects[].selected_mounts", ".payload.projects[].online_mounts"], "the mounts of the server's own node are not there to be counted"),
+    ("control-head/20-control-operations", "control.workspace_status id", &[".payload.availability.mounts_total", ".payload.availability.online"], "the mounts of the server's own node are not there to be counted"),
+    ("control-head/20-control-operations", "control.workspace_status id", &[".payload.template_id", ".payload.mounts", "+.payload.mounts[]", ".payload.desired_mounts", "+.payload.desired_mounts[]", ".payload.actual_mounts", "+.payload.actual_mounts[]"], "every project may be activated, so it is not the built-in one that is shown"),
+    ("control-head/20-control-operations", "control.workspace_status id", &[".payload.mounts[].fs_auth_token", ".payload.desired_mounts[].fs_auth_token", ".payload.actual_mounts[].fs_auth_token"], "users mount, with tickets"),
+    ("control-head/26-failover-selection", "control.workspace_status id", &[".payload.availability.mounts_total"], "the mounts of the server's own node are not there to be counted"),
+    ("control-head/26-failover-selection", "control.workspace_status id", &[".payload.mounts[].node_name", ".payload.actual_mounts[].node_name"], "the one that was chosen stays chosen"),
+    ("control-head/26-failover-selection", "control.workspace_status id", &FAILOVER, "a node without a tunnel is not online"),
+];
+
+/// What changes in a status with the state of its nodes.
+const FAILOVER: [&str; 14] = [
+    ".payload.mounts[].online",
+    ".payload.mounts[].state",
+    ".payload.desired_mounts[].online",
+    ".payload.desired_mounts[].state",
+    ".payload.actual_mounts[].online",
+    ".payload.actual_mounts[].state",
+    ".payload.drift.count",
+    ".payload.drift.items",
+    "+.payload.drift.items[]",
+    ".payload.drift.items[].kind",
+    ".payload.drift.items[].severity",
+    ".payload.drift.items[].message",
+    ".payload.availability.online",
+    ".payload.availability.degraded",
+];
