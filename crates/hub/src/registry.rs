@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A lease that ends takes nothing away: the node keeps its id, its catalog and its mounts, and comes back with its
-//! next refresh or its tunnel. It does not end while the tunnel stands. Everything that was acknowledged is in the changes of the same call.
+//! next refresh or its tunnel. It does not end while the tunnel stands. Everything that was acknowledged is in the
+//! changes of the same call.
 
 mod nodes;
 mod pairing;
