@@ -410,6 +410,33 @@ fn clients_keep_files_below_control_and_nothing_else() {
 }
 
 #[test]
+fn names_are_as_long_as_those_of_files() {
+    let scene = Scene::new();
+    let (root, control) = (scene.tree.root(), scene.id("/control"));
+    let (long, too_long) = (name(&"n".repeat(255)), name(&"n".repeat(256)));
+    let create = |parent, entry: &EntryName| scene.tree.create(parent, entry, 0o644, OpenFlags::WRITE);
+    assert!(matches!(create(control, &too_long), Err(FsError::NameTooLong)));
+    assert!(matches!(
+        scene.tree.mkdir(control, &too_long),
+        Err(FsError::NameTooLong)
+    ));
+    create(control, &long).unwrap();
+    for (old, new) in [(&long, &too_long), (&too_long, &long)] {
+        let moved = scene.tree.rename(control, old, control, new);
+        assert!(matches!(moved, Err(FsError::NameTooLong)), "{old:?}");
+    }
+    // Where nothing may be made at all, that is said first.
+    assert!(matches!(create(root, &too_long), Err(FsError::ExportReadOnly)));
+    assert_eq!(scene.names("/control").len(), 2 + 5 + 1);
+    // The name of an invoke is shorter still; what is longer is a file like any other.
+    for (length, runs) in [(64, true), (65, false)] {
+        let entry = name(&format!("invoke.{}.json", "n".repeat(length)));
+        write(&*create(control, &entry).unwrap().file, 0, "{}").unwrap();
+        assert_eq!(!scene.told().is_empty(), runs, "{length}");
+    }
+}
+
+#[test]
 fn an_editor_may_replace_the_payload_by_a_new_file() {
     let scene = Scene::new();
     let control = scene.id("/control");
