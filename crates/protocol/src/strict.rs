@@ -108,6 +108,11 @@ impl<'a> Scanner<'a> {
         let Ok(text) = simdutf8::basic::from_utf8(text) else {
             return Err(fault::not_utf8(text));
         };
+        Self::of(text)
+    }
+
+    /// Starts on a text that is known to be UTF-8.
+    pub fn of(text: &'a str) -> Result<Self, JsonFault> {
         if text.len() > MAX_TEXT {
             let what = "longer than a gigabyte";
             return Err(JsonFault::new(JsonFaultKind::Syntax, what, text, MAX_TEXT));
