@@ -85,6 +85,7 @@ fn integers_are_written_plainly() {
     for (text, integer) in [
         ("0", Some(0)),
         ("-7", Some(-7)),
+        ("-0", None),
         ("9223372036854775807", Some(i64::MAX)),
         ("9223372036854775808", None),
         ("5.0", None),
