@@ -61,10 +61,10 @@ pub const fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// Whether a text is one valid JSON object and nothing else but white space. Takes time linear in the text, and
-/// memory of a few bytes for each member of the largest object.
+/// Whether a text is one valid JSON object and nothing else but white space, however deep it nests. Takes time linear
+/// in the text, and memory of a few bytes for each level and for each member of the largest object.
 pub fn check_object(text: &[u8]) -> Result<(), JsonFault> {
-    let mut scanner = Scanner::new(text)?;
+    let mut scanner = Scanner::new(text)?.at_any_depth();
     let first = scanner.next()?;
     let began = scanner.began();
     // A text that is no JSON at all is told as that.
@@ -278,6 +278,20 @@ mod tests {
             rendered(" {\"b\" : [1, 2.50, true, null,{} ,[ ]] ,\n\"s\":\"x\\ny\" , \"a\":false}\n"),
             r#"{"b":[1,2.5,true,null,{},[]],"s":"x\ny","a":false}"#
         );
+    }
+
+    #[test]
+    fn an_object_may_nest_as_deep_as_it_can() {
+        let nested = |open: &str, close: &str| {
+            let levels = 4 * 1024 * 1024 / (open.len() + close.len());
+            format!("{{\"a\":{}0{}}}", open.repeat(levels), close.repeat(levels))
+        };
+        for text in [nested("[", "]"), nested("{\"\":", "}")] {
+            assert_eq!(check_object(text.as_bytes()), Ok(()));
+            let cut = text.get(..text.len() - 1).unwrap();
+            let fault = check_object(cut.as_bytes()).unwrap_err();
+            assert_eq!(fault.kind, JsonFaultKind::UnexpectedEnd);
+        }
     }
 
     #[test]
