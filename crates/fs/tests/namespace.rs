@@ -14,7 +14,8 @@ use spiderweb_fs::namespace::{
 };
 use spiderweb_fs::{Aftermath, Effect, FsError, OpenFile, Patience, Source as _};
 use spiderweb_protocol::fs::{Attr, Change, Event, ListingEncoder, OpenFlags, Reply};
-use spiderweb_protocol::{EntryName, InodeId, Tag};
+use spiderweb_protocol::strict::JsonFaultKind;
+use spiderweb_protocol::{EntryName, InodeId, Tag, canonical};
 
 /// Answers every invoke at its end with the same changes, and remembers what it was told.
 #[derive(Default)]
@@ -38,8 +39,17 @@ impl ServicePort for Notes {
             Command::Invoke { content, name, .. } => {
                 let text = String::from_utf8_lossy(&content).into_owned();
                 let word = format!("invoke {} {text}", name.as_deref().unwrap_or("-"));
-                let trimmed = text.trim();
-                if trimmed.ends_with('}') && trimmed.starts_with('{') {
+                let fault = canonical::check_object(&content).err();
+                if let Some(fault) = fault {
+                    let refused = Done {
+                        result: Err(match fault.kind {
+                            JsonFaultKind::UnexpectedEnd => FsError::IncompletePayload,
+                            _ => FsError::InvalidPayload,
+                        }),
+                        changed: Changed::new(),
+                    };
+                    (word, Action::Done(refused))
+                } else {
                     let done = Done {
                         result: Ok(()),
                         changed: Changed::from_slice(&[LiveFile::Result, LiveFile::Status]),
@@ -47,12 +57,6 @@ impl ServicePort for Notes {
                     let end = Box::pin(std::future::ready(done));
                     let changed = Changed::from_slice(&[LiveFile::Status]);
                     (word, Action::Begun { changed, end })
-                } else {
-                    let refused = Done {
-                        result: Err(FsError::IncompletePayload),
-                        changed: Changed::new(),
-                    };
-                    (word, Action::Done(refused))
                 }
             }
             Command::Configure(content) if content.starts_with(b"{") => {
@@ -269,10 +273,10 @@ fn a_write_is_stored_and_then_acts_on_the_whole_content() {
         ["invoke - {\"a\":1} \n"],
         "a write of nothing repeats"
     );
-    scene.tree.truncate(scene.id("/control/invoke.json"), 2).unwrap();
+    scene.tree.truncate(scene.id("/control/invoke.json"), 1).unwrap();
     assert_eq!(scene.told(), Vec::<String>::new());
-    write(&*invoke, 2, "}").unwrap();
-    assert_eq!(scene.told(), ["invoke - {\"}"], "what ran before was cut away");
+    write(&*invoke, 1, "}").unwrap();
+    assert_eq!(scene.told(), ["invoke - {}"], "what ran before was cut away");
 
     for control in ["enable", "disable", "restart", "reset"] {
         write(&*scene.open(&format!("/control/{control}")), 0, "anything").unwrap();
@@ -303,6 +307,38 @@ fn a_large_payload_may_come_in_pieces() {
             .all(|word| word.starts_with("invoke") || word == "Await"),
         "every piece asks whether it would be refused: {told:?}"
     );
+}
+
+#[test]
+fn a_large_write_that_nothing_could_complete_is_refused() {
+    let long = "b".repeat(5000);
+    for text in [
+        format!("{{\"a\":1}} garbage{long}"),
+        format!("{{bad{long}"),
+        format!("{{\"a\":1}}{{\"b\":2}} {long}"),
+        format!("{{\"a\":\"\u{1}{long}"),
+        format!("{{\"a\":1,\"a\":\"{long}"),
+    ] {
+        let scene = Scene::new();
+        let answer = write(&*scene.open("/control/invoke.json"), 0, &text);
+        let begin = text.get(..12).unwrap();
+        assert!(
+            matches!(answer, Err(FsError::InvalidPayload)),
+            "{begin}: {answer:?}"
+        );
+        let kept = scene.find("/control/invoke.json").unwrap().sz;
+        assert_eq!(kept, text.len() as u64, "it is stored all the same");
+    }
+    // A piece may end anywhere, also inside a character.
+    let payload = format!("{{\"a\":\"{long}é\"}}");
+    for length in [5000, payload.find('é').unwrap() + 1] {
+        let scene = Scene::new();
+        let invoke = scene.open("/control/invoke.json");
+        let (first, second) = payload.as_bytes().split_at(length);
+        settle(invoke.write(0, first).unwrap()).0.unwrap();
+        settle(invoke.write(length as u64, second).unwrap()).0.unwrap();
+        assert_eq!(scene.told().last().unwrap(), &format!("invoke - {payload}"));
+    }
 }
 
 #[test]
