@@ -1,8 +1,8 @@
 //! Open handles, and who uses them (section 12).
 //!
 //! Handles belong to the node, not to a connection: original clients reconnect and go on with the numbers they
-//! have. So a handle outlives its session by a time of grace, and whoever uses it next owns it. Numbers are random, so
-//! that nobody finds another's by counting.
+//! have. So a handle outlives the sessions that used it by a time of grace, and whoever used it last owns it. Numbers
+//! are random, so that nobody finds another's by counting.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use spiderweb_protocol::limits::MAX_WIRE_INTEGER;
 use spiderweb_protocol::{EntryName, HandleId, InodeId};
 
@@ -20,6 +21,9 @@ pub const GRACE: Duration = Duration::from_secs(120);
 
 /// How long a handle of a shared session may go unused before its client is taken to have left without closing it.
 pub const LONGEST_IDLE: Duration = Duration::from_secs(60 * 60);
+
+/// Sessions remembered for each handle: the one that opened it, and the latest others. A client has one or two.
+const MOST_USERS: usize = 64;
 
 /// Numbers a session for as long as the process runs. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -104,8 +108,11 @@ pub struct Creation {
 
 struct Slot {
     handle: Arc<OpenHandle>,
-    /// `None`: its session has ended.
+    /// The session that used it last, in whose share it counts. `None`: all that used it have ended.
     owner: Option<SessionId>,
+    /// The sessions that used it and live, the one that opened it first. It stays as long as there are any: who only
+    /// looked in and left takes nothing from the others.
+    users: SmallVec<[SessionId; 2]>,
     /// Set when the answer that carried the handle reached nobody.
     undelivered: Option<Creation>,
 }
@@ -122,6 +129,8 @@ struct Slots {
 #[derive(Clone, Copy, Default)]
 struct Share {
     count: usize,
+    /// Whether it ever used a handle.
+    has_used: bool,
     /// Many clients, who cannot be told apart, use the session: those that leave cannot close what they had open.
     is_shared: bool,
 }
@@ -237,6 +246,7 @@ impl HandleTable {
             Slot {
                 handle,
                 owner,
+                users: owner.into_iter().collect(),
                 undelivered: None,
             },
         );
@@ -246,7 +256,7 @@ impl HandleTable {
         Ok(id)
     }
 
-    /// The handle, which from now on belongs to the session that asks.
+    /// The handle, which from now on belongs to the session that asks; those that used it before keep it alive too.
     pub fn get(&self, id: HandleId, user: SessionId, now: Instant) -> Result<Arc<OpenHandle>, HandleError> {
         let mut guard = self.slots();
         let slots = &mut *guard;
@@ -254,6 +264,12 @@ impl HandleTable {
         slot.handle.last_used.store(self.millis(now), Ordering::Relaxed);
         let handle = slot.handle.clone();
         if slot.owner != Some(user) && slots.per_session.contains_key(&user) {
+            if !slot.users.contains(&user) {
+                if slot.users.len() == MOST_USERS {
+                    slot.users.remove(1);
+                }
+                slot.users.push(user);
+            }
             let previous = slot.owner.replace(user);
             slots.adopt(user);
             if let Some(previous) = previous {
@@ -306,22 +322,25 @@ impl HandleTable {
         self.get(id, user, now).ok()
     }
 
-    /// Lets go of a session's handles: they wait for another session for the time of grace.
+    /// Lets go of a session's handles: they are left to the others that use them, or wait for one for the time of
+    /// grace.
     pub fn end_session(&self, session: SessionId, now: Instant) {
         let now = self.millis(now);
-        let mut slots = self.slots();
-        if slots
-            .per_session
-            .remove(&session)
-            .is_some_and(|share| share.count > 0)
-        {
-            for slot in slots
-                .by_id
-                .values_mut()
-                .filter(|slot| slot.owner == Some(session))
-            {
-                slot.owner = None;
-                slot.handle.last_used.store(now, Ordering::Relaxed);
+        let mut guard = self.slots();
+        let slots = &mut *guard;
+        let has_used = |share: Share| share.has_used;
+        if !slots.per_session.remove(&session).is_some_and(has_used) {
+            return;
+        }
+        for slot in slots.by_id.values_mut() {
+            slot.users.retain(|user| *user != session);
+            if slot.owner != Some(session) {
+                continue;
+            }
+            slot.owner = slot.users.last().copied();
+            match slot.owner.and_then(|heir| slots.per_session.get_mut(&heir)) {
+                Some(share) => share.count += 1,
+                None => slot.handle.last_used.store(now, Ordering::Relaxed),
             }
         }
     }
@@ -337,13 +356,11 @@ impl HandleTable {
             .by_id
             .extract_if(|_, slot| {
                 let last_used = slot.handle.last_used.load(Ordering::Relaxed);
-                let share = slot.owner.and_then(|owner| per_session.get(&owner));
+                let is_shared = |user| per_session.get(user).is_some_and(|share| share.is_shared);
                 match slot.owner {
                     None => last_used < limit,
                     Some(_) => {
-                        share.is_some_and(|share| share.is_shared)
-                            && last_used < idle_limit
-                            && !slot.handle.is_locked()
+                        slot.users.iter().all(is_shared) && last_used < idle_limit && !slot.handle.is_locked()
                     }
                 }
             })
@@ -376,7 +393,9 @@ impl HandleTable {
 impl Slots {
     /// Counts a handle with its session, unless that is over.
     fn adopt(&mut self, session: SessionId) -> Option<SessionId> {
-        self.per_session.get_mut(&session)?.count += 1;
+        let share = self.per_session.get_mut(&session)?;
+        share.count += 1;
+        share.has_used = true;
         Some(session)
     }
 
@@ -386,11 +405,13 @@ impl Slots {
         }
     }
 
-    /// The handle of this owner that was not used for longest; one that holds a lock only if all do.
+    /// The handle of this owner that was not used for longest; one that others use or that holds a lock only if all
+    /// are such.
     fn oldest(&self, owner: Option<SessionId>) -> Option<u64> {
         let own = self.by_id.iter().filter(|(_, slot)| slot.owner == owner);
-        let oldest = own.min_by_key(|(_, Slot { handle, .. })| {
-            (handle.is_locked(), handle.last_used.load(Ordering::Relaxed))
+        let oldest = own.min_by_key(|(_, Slot { handle, users, .. })| {
+            let last_used = handle.last_used.load(Ordering::Relaxed);
+            (users.len() > 1, handle.is_locked(), last_used)
         });
         oldest.map(|(id, _)| *id)
     }
@@ -465,6 +486,54 @@ mod tests {
             "owned handles never expire"
         );
         assert!(matches!(table.get(lost, b, after), Err(FsError::UnknownHandle)));
+    }
+
+    #[test]
+    fn who_leaves_takes_a_handle_from_nobody() {
+        let start = Instant::now();
+        let table = HandleTable::new(8, GRACE, start);
+        let at = |graces: u32| start + (GRACE + Duration::from_secs(1)) * graces;
+        let (opener, guest, hub) = (
+            table.begin_session(),
+            table.begin_session(),
+            table.begin_shared_session(),
+        );
+        let handle = open(&table, opener, start).unwrap();
+        table.get(handle, opener, start).unwrap().set_locked(true);
+        table.get(handle, guest, start).unwrap();
+        table.end_session(guest, start);
+        assert!(table.expire(at(1)).is_empty(), "its opener lives");
+        // It counts where it did before.
+        open(&table, opener, at(1)).unwrap();
+        assert!(table.check_room(opener).is_err());
+
+        // The other way round, and by way of a hub: whoever used it counts.
+        let guest = table.begin_session();
+        for user in [guest, hub] {
+            table.get(handle, user, at(1)).unwrap().set_locked(false);
+        }
+        table.end_session(opener, at(1));
+        let idle = at(1) + LONGEST_IDLE * 2;
+        assert_eq!(table.expire(idle).len(), 1, "the opener's other handle");
+        table.end_session(hub, idle);
+        assert!(table.expire(idle + GRACE * 2).is_empty(), "the guest lives");
+        table.end_session(guest, idle + GRACE * 2);
+        assert!(table.expire(idle + GRACE * 3).is_empty());
+        assert_eq!(table.expire(idle + GRACE * 3 + Duration::from_secs(1)).len(), 1);
+    }
+
+    #[test]
+    fn crowds_that_use_a_handle_are_not_all_remembered() {
+        let start = Instant::now();
+        let table = HandleTable::new(8, GRACE, start);
+        let opener = table.begin_session();
+        let handle = open(&table, opener, start).unwrap();
+        for _ in 0..1000 {
+            let guest = table.begin_session();
+            table.get(handle, guest, start).unwrap();
+        }
+        let users = table.slots().by_id.get(&handle.get()).unwrap().users.clone();
+        assert_eq!((users.len(), users.first()), (MOST_USERS, Some(&opener)));
     }
 
     #[test]

@@ -49,14 +49,11 @@ use self::pages::Pages;
 use self::search::Search;
 use self::shared::Shared;
 pub use self::watch::Watcher;
+use crate::source::LONGEST_NAME;
 use crate::{FsError, OpenFile, Opened, Patience};
 
 /// A directory that no operation sees or makes, at any depth (section 7.1).
 pub const RESERVED_NAME: &str = ".spiderweb-sandbox";
-
-/// Longest name a file system here takes, in bytes; refused before the disk is asked, so that every file system
-/// answers alike.
-const LONGEST_NAME: usize = 255;
 
 /// A folder of this machine.
 pub struct LocalSource {

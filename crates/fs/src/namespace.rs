@@ -36,7 +36,7 @@ const WRITABLE_MODE: u32 = 0o100_644;
 /// Seed of the root's number (section 5).
 const ROOT_SEED: u64 = 0x4E41_4D45_5350_4143;
 
-/// A write of at least this many bytes that leaves an incomplete object is a piece of a larger payload, as programs
+/// A write of at least this many bytes that leaves an object that more bytes could complete is a piece of a larger payload, as programs
 /// copy it, and is answered well; a shorter one is taken for a mistake, as the original does (section 8.1).
 const PIECE: usize = 4096;
 
@@ -354,8 +354,9 @@ impl Shared {
         let is_piece = data.len() >= PIECE
             && matches!(role, Role::Invoke(_))
             && canonical::trim(tree.content(file)?).starts_with(b"{");
-        // What does not end like an object is none; there is no need to read all of it again with every piece.
-        if is_piece && !canonical::trim_end(tree.content(file)?).ends_with(b"}") {
+        // What does not end like an object is none; there is no need to read all of it again with every further piece.
+        // The first one is read, so that what nothing could complete is not taken for a piece of an object.
+        if is_piece && offset > 0 && !canonical::trim_end(tree.content(file)?).ends_with(b"}") {
             drop(tree);
             return Ok(self.carry_out(Command::Await, None, events));
         }

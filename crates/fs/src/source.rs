@@ -8,6 +8,9 @@ use spiderweb_protocol::{EntryName, InodeId};
 
 use crate::{Events, FsError};
 
+/// Longest name of an entry, in bytes, whatever a file system takes; so that every source answers alike.
+pub(crate) const LONGEST_NAME: usize = 255;
+
 /// Whether an operation may wait for a disk or another machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Patience {

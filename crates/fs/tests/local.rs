@@ -142,6 +142,47 @@ fn the_root_made_anew_keeps_its_id() {
 }
 
 #[test]
+fn a_root_made_anew_as_a_link_leads_nowhere() {
+    let place = tempfile::tempdir().unwrap();
+    let (outer, outside) = (place.path().join("outer"), place.path().join("outside"));
+    fs::create_dir_all(outside.join("inner")).unwrap();
+    fs::write(outside.join("inner/key"), "secret").unwrap();
+    let inner = outer.join("x/inner");
+    for open in [LocalSource::open, LocalSource::open_plain] {
+        fs::create_dir_all(&inner).unwrap();
+        let source = open(&inner, 0).unwrap();
+        let root = source.root();
+        let assert_gone = || {
+            assert!(matches!(source.getattr(root, BLOCKING), Err(FsError::NotFound)));
+            assert!(matches!(lookup(&source, "key"), Err(FsError::NotFound)));
+            let made = source.create(root, &name("new"), 0o644, OpenFlags::READ_WRITE);
+            assert!(matches!(made, Err(FsError::NotFound)));
+            let mut page = ListingEncoder::new(0, 100);
+            assert!(matches!(source.list(root, 0, &mut page), Err(FsError::NotFound)));
+        };
+        // What a client of an export that holds this one can do, at every component it can reach.
+        fs::remove_dir_all(outer.join("x")).unwrap();
+        std::os::unix::fs::symlink(&outside, outer.join("x")).unwrap();
+        assert_gone();
+        fs::remove_file(outer.join("x")).unwrap();
+        fs::create_dir(outer.join("x")).unwrap();
+        std::os::unix::fs::symlink(outside.join("inner"), &inner).unwrap();
+        assert_gone();
+        fs::remove_dir_all(outer.join("x")).unwrap();
+        fs::write(outer.join("x"), "a file").unwrap();
+        assert_gone();
+        fs::remove_file(outer.join("x")).unwrap();
+        // Real directories are the folder again.
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("key"), "inside").unwrap();
+        assert_eq!(source.getattr(root, BLOCKING).unwrap().id, root.get());
+        assert!(lookup(&source, "key").is_ok());
+        fs::remove_dir_all(outer.join("x")).unwrap();
+        assert_eq!(fs::read_dir(outside.join("inner")).unwrap().count(), 1);
+    }
+}
+
+#[test]
 fn special_files_are_seen_and_never_opened() {
     let folder = tempfile::tempdir().unwrap();
     let socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();

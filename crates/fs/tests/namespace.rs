@@ -14,7 +14,8 @@ use spiderweb_fs::namespace::{
 };
 use spiderweb_fs::{Aftermath, Effect, FsError, OpenFile, Patience, Source as _};
 use spiderweb_protocol::fs::{Attr, Change, Event, ListingEncoder, OpenFlags, Reply};
-use spiderweb_protocol::{EntryName, InodeId, Tag};
+use spiderweb_protocol::strict::JsonFaultKind;
+use spiderweb_protocol::{EntryName, InodeId, Tag, canonical};
 
 /// Answers every invoke at its end with the same changes, and remembers what it was told.
 #[derive(Default)]
@@ -38,8 +39,17 @@ impl ServicePort for Notes {
             Command::Invoke { content, name, .. } => {
                 let text = String::from_utf8_lossy(&content).into_owned();
                 let word = format!("invoke {} {text}", name.as_deref().unwrap_or("-"));
-                let trimmed = text.trim();
-                if trimmed.ends_with('}') && trimmed.starts_with('{') {
+                let fault = canonical::check_object(&content).err();
+                if let Some(fault) = fault {
+                    let refused = Done {
+                        result: Err(match fault.kind {
+                            JsonFaultKind::UnexpectedEnd => FsError::IncompletePayload,
+                            _ => FsError::InvalidPayload,
+                        }),
+                        changed: Changed::new(),
+                    };
+                    (word, Action::Done(refused))
+                } else {
                     let done = Done {
                         result: Ok(()),
                         changed: Changed::from_slice(&[LiveFile::Result, LiveFile::Status]),
@@ -47,12 +57,6 @@ impl ServicePort for Notes {
                     let end = Box::pin(std::future::ready(done));
                     let changed = Changed::from_slice(&[LiveFile::Status]);
                     (word, Action::Begun { changed, end })
-                } else {
-                    let refused = Done {
-                        result: Err(FsError::IncompletePayload),
-                        changed: Changed::new(),
-                    };
-                    (word, Action::Done(refused))
                 }
             }
             Command::Configure(content) if content.starts_with(b"{") => {
@@ -269,10 +273,10 @@ fn a_write_is_stored_and_then_acts_on_the_whole_content() {
         ["invoke - {\"a\":1} \n"],
         "a write of nothing repeats"
     );
-    scene.tree.truncate(scene.id("/control/invoke.json"), 2).unwrap();
+    scene.tree.truncate(scene.id("/control/invoke.json"), 1).unwrap();
     assert_eq!(scene.told(), Vec::<String>::new());
-    write(&*invoke, 2, "}").unwrap();
-    assert_eq!(scene.told(), ["invoke - {\"}"], "what ran before was cut away");
+    write(&*invoke, 1, "}").unwrap();
+    assert_eq!(scene.told(), ["invoke - {}"], "what ran before was cut away");
 
     for control in ["enable", "disable", "restart", "reset"] {
         write(&*scene.open(&format!("/control/{control}")), 0, "anything").unwrap();
@@ -303,6 +307,38 @@ fn a_large_payload_may_come_in_pieces() {
             .all(|word| word.starts_with("invoke") || word == "Await"),
         "every piece asks whether it would be refused: {told:?}"
     );
+}
+
+#[test]
+fn a_large_write_that_nothing_could_complete_is_refused() {
+    let long = "b".repeat(5000);
+    for text in [
+        format!("{{\"a\":1}} garbage{long}"),
+        format!("{{bad{long}"),
+        format!("{{\"a\":1}}{{\"b\":2}} {long}"),
+        format!("{{\"a\":\"\u{1}{long}"),
+        format!("{{\"a\":1,\"a\":\"{long}"),
+    ] {
+        let scene = Scene::new();
+        let answer = write(&*scene.open("/control/invoke.json"), 0, &text);
+        let begin = text.get(..12).unwrap();
+        assert!(
+            matches!(answer, Err(FsError::InvalidPayload)),
+            "{begin}: {answer:?}"
+        );
+        let kept = scene.find("/control/invoke.json").unwrap().sz;
+        assert_eq!(kept, text.len() as u64, "it is stored all the same");
+    }
+    // A piece may end anywhere, also inside a character.
+    let payload = format!("{{\"a\":\"{long}é\"}}");
+    for length in [5000, payload.find('é').unwrap() + 1] {
+        let scene = Scene::new();
+        let invoke = scene.open("/control/invoke.json");
+        let (first, second) = payload.as_bytes().split_at(length);
+        settle(invoke.write(0, first).unwrap()).0.unwrap();
+        settle(invoke.write(length as u64, second).unwrap()).0.unwrap();
+        assert_eq!(scene.told().last().unwrap(), &format!("invoke - {payload}"));
+    }
 }
 
 #[test]
@@ -407,6 +443,33 @@ fn clients_keep_files_below_control_and_nothing_else() {
         .tree
         .rename(control, &name("note.txt"), control, &name("reset"));
     assert!(matches!(onto, Err(FsError::Exists)));
+}
+
+#[test]
+fn names_are_as_long_as_those_of_files() {
+    let scene = Scene::new();
+    let (root, control) = (scene.tree.root(), scene.id("/control"));
+    let (long, too_long) = (name(&"n".repeat(255)), name(&"n".repeat(256)));
+    let create = |parent, entry: &EntryName| scene.tree.create(parent, entry, 0o644, OpenFlags::WRITE);
+    assert!(matches!(create(control, &too_long), Err(FsError::NameTooLong)));
+    assert!(matches!(
+        scene.tree.mkdir(control, &too_long),
+        Err(FsError::NameTooLong)
+    ));
+    create(control, &long).unwrap();
+    for (old, new) in [(&long, &too_long), (&too_long, &long)] {
+        let moved = scene.tree.rename(control, old, control, new);
+        assert!(matches!(moved, Err(FsError::NameTooLong)), "{old:?}");
+    }
+    // Where nothing may be made at all, that is said first.
+    assert!(matches!(create(root, &too_long), Err(FsError::ExportReadOnly)));
+    assert_eq!(scene.names("/control").len(), 2 + 5 + 1);
+    // The name of an invoke is shorter still; what is longer is a file like any other.
+    for (length, runs) in [(64, true), (65, false)] {
+        let entry = name(&format!("invoke.{}.json", "n".repeat(length)));
+        write(&*create(control, &entry).unwrap().file, 0, "{}").unwrap();
+        assert_eq!(!scene.told().is_empty(), runs, "{length}");
+    }
 }
 
 #[test]

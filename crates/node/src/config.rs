@@ -83,6 +83,8 @@ pub struct Limits {
     pub handle_grace: Duration,
     /// Time from the upgrade to an accepted hello.
     pub hello: Duration,
+    /// Connections that may send messages above 16 KiB before their hello at a time. A further one is dropped.
+    pub large_greetings: usize,
     /// How long a peer may leave replies unread, without taking a single byte, before it is dropped. Longer than
     /// original clients are known to pause (section 14.4).
     pub unread: Duration,
@@ -99,6 +101,7 @@ impl Default for Limits {
             handles: 16_384,
             handle_grace: spiderweb_fs::GRACE,
             hello: Duration::from_secs(30),
+            large_greetings: 16,
             unread: Duration::from_secs(600),
             overtake_after: Duration::from_millis(2),
             extra_runners: 64,

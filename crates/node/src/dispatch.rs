@@ -38,6 +38,8 @@ pub(crate) struct Service {
     /// Attempts to take a lock that run at the same time; most are over at once.
     pub(crate) lock_attempts: Semaphore,
     pub(crate) wrong_tokens: WrongTokens,
+    /// Places for peers that send large messages before hello.
+    pub(crate) large_greetings: Semaphore,
     pub(crate) tasks: Tasks,
 }
 
@@ -154,6 +156,7 @@ impl Service {
             lock_released: Notify::new(),
             lock_attempts: Semaphore::new(LOCK_ATTEMPTS),
             wrong_tokens: WrongTokens::default(),
+            large_greetings: Semaphore::new(limits.large_greetings),
             tasks,
         }
     }

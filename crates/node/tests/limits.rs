@@ -147,6 +147,46 @@ fn answers_come_in_the_order_of_requests_while_none_stands_still() {
 }
 
 #[test]
+fn few_peers_at_a_time_may_send_large_messages_before_hello() {
+    const LARGE: usize = 1 << 20;
+    let bench = Bench::start(Limits {
+        large_greetings: 1,
+        ..Limits::default()
+    });
+    let knock = || RawPeer::connect(bench.addr, ENDPOINT).unwrap();
+    let mut first = knock();
+    first.ping(&vec![b'x'; LARGE]).unwrap();
+    // A masked text of 4 MiB, of which nothing comes.
+    let mut announced = vec![0x81, 0xff];
+    announced.extend((4_u64 << 20).to_be_bytes());
+    announced.extend([0; 4]);
+    let mut second = knock();
+    second.send_bytes(&announced).unwrap();
+    second.expect_end(SOON).unwrap();
+    // The place lasts as long as its owner has not said hello; others need none.
+    first.ping(&vec![b'x'; LARGE]).unwrap();
+    knock().ping(&vec![b'x'; 16 * 1024]).unwrap();
+    let mut welcome = FilePeer::connect(bench.addr);
+    let (_, handle) = welcome.create(welcome.root(), "large").unwrap();
+    assert_eq!(
+        welcome.write(handle, 0, &vec![b'x'; LARGE]).unwrap(),
+        LARGE as u64
+    );
+    welcome.raw.ping(&vec![b'x'; LARGE]).unwrap();
+    drop(first);
+    wait_until("the place is free", || knock().ping(&vec![b'x'; LARGE]).is_ok());
+    // A hello may be large as well, and its place is free as soon as it is answered.
+    let padded = json!({"padding": "x".repeat(LARGE)});
+    let mut guests = Vec::new();
+    for _ in 0..3 {
+        wait_until("the place is free", || {
+            let guest = RawPeer::hello_with(bench.addr, padded.clone());
+            guest.map(|guest| guests.push(guest)).is_ok()
+        });
+    }
+}
+
+#[test]
 fn a_peer_that_reads_nothing_at_all_is_dropped_after_a_while() {
     let bench = Bench::start(Limits {
         unread: Duration::from_millis(500),

@@ -61,10 +61,27 @@ pub const fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// Whether a text is one valid JSON object and nothing else but white space. Takes time linear in the text, and
-/// memory of a few bytes for each member of the largest object.
+/// Whether a text is one valid JSON object and nothing else but white space, however deep it nests. Takes time linear
+/// in the text, and memory of a few bytes for each level and for each member of the largest object.
+///
+/// A text that more bytes could make valid has [`JsonFaultKind::UnexpectedEnd`], also where it ends inside a character.
 pub fn check_object(text: &[u8]) -> Result<(), JsonFault> {
-    let mut scanner = Scanner::new(text)?;
+    match Scanner::new(text) {
+        Ok(scanner) => check_object_in(scanner),
+        // Whether that character may stand there decides, whatever it will be.
+        Err(_) if ends_inside_a_character(text) => {
+            check_object_in(Scanner::of(&String::from_utf8_lossy(text))?)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+fn ends_inside_a_character(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_err_and(|fault| fault.error_len().is_none())
+}
+
+fn check_object_in(scanner: Scanner<'_>) -> Result<(), JsonFault> {
+    let mut scanner = scanner.at_any_depth();
     let first = scanner.next()?;
     let began = scanner.began();
     // A text that is no JSON at all is told as that.
@@ -278,6 +295,42 @@ mod tests {
             rendered(" {\"b\" : [1, 2.50, true, null,{} ,[ ]] ,\n\"s\":\"x\\ny\" , \"a\":false}\n"),
             r#"{"b":[1,2.5,true,null,{},[]],"s":"x\ny","a":false}"#
         );
+    }
+
+    #[test]
+    fn an_object_may_nest_as_deep_as_it_can() {
+        let nested = |open: &str, close: &str| {
+            let levels = 4 * 1024 * 1024 / (open.len() + close.len());
+            format!("{{\"a\":{}0{}}}", open.repeat(levels), close.repeat(levels))
+        };
+        for text in [nested("[", "]"), nested("{\"\":", "}")] {
+            assert_eq!(check_object(text.as_bytes()), Ok(()));
+            let cut = text.get(..text.len() - 1).unwrap();
+            let fault = check_object(cut.as_bytes()).unwrap_err();
+            assert_eq!(fault.kind, JsonFaultKind::UnexpectedEnd);
+        }
+    }
+
+    #[test]
+    fn what_more_bytes_could_mend_ends_too_early() {
+        use JsonFaultKind::{Syntax, UnexpectedEnd};
+        for (text, kind) in [
+            (&b"{\"a\":\"\xe2\x82"[..], UnexpectedEnd),
+            (b"{\"a\":1,\"\xc3", UnexpectedEnd),
+            // No character may stand there, or one is broken already.
+            (b"{\"a\":\xc3", Syntax),
+            (b"{\"a\":1} \xc3", Syntax),
+            (b"{bad \xc3", Syntax),
+            (b"{\"a\":\"\xc3 \xc3", Syntax),
+            (b"{\"a\":\"\xff", Syntax),
+        ] {
+            assert_eq!(
+                check_object(text).unwrap_err().kind,
+                kind,
+                "{}",
+                text.escape_ascii()
+            );
+        }
     }
 
     #[test]

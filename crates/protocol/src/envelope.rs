@@ -341,6 +341,10 @@ mod tests {
                 E::InvalidType,
             ),
             (
+                r#"{"channel":"acheron","type":"acheron.t_fs_exports","tag":1e400}"#,
+                E::InvalidType,
+            ),
+            (
                 r#"{"channel":"acheron","type":"acheron.t_fs_exports","h":null}"#,
                 E::InvalidType,
             ),
@@ -368,6 +372,10 @@ mod tests {
         for (text, kind) in [
             (
                 r#"{"channel":"acheron","type":"acheron.t_fs_lookup","tag":7}"#,
+                MessageKind::Request(Op::Lookup),
+            ),
+            (
+                r#"{"channel":"acheron","type":"acheron.t_fs_lookup","x":-1e400,"payload":{"x":1e400}}"#,
                 MessageKind::Request(Op::Lookup),
             ),
             (

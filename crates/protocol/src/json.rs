@@ -1,16 +1,13 @@
 //! JSON text as a borrowed tree, under the rules of the original parser (section 3.2).
 //!
 //! Strings without escapes are borrowed from the frame, so a megabyte of base64 is not copied. A repeated
-//! member name anywhere and a nesting beyond [`MAX_JSON_DEPTH`] are errors of their own.
+//! member name anywhere and a nesting beyond [`MAX_JSON_DEPTH`](crate::limits::MAX_JSON_DEPTH) are errors of their own.
+//! Numbers are what they are written as: one beyond a double is valid, and no integer.
 
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::collections::HashSet;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-
-use crate::limits::{MAX_JSON_DEPTH, MAX_JSON_VALUES, MAX_WIRE_INTEGER};
+use crate::limits::{MAX_JSON_VALUES, MAX_WIRE_INTEGER};
+use crate::strict::{Event, JsonFault, JsonFaultKind, Scanner};
 
 /// A JSON value that borrows from its text.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,23 +38,27 @@ pub(crate) enum JsonError {
     TooManyValues,
 }
 
-// What the visitor says through `serde_json::Error`, the only channel there is.
-const DUPLICATE: &str = "repeated member";
-const TOO_DEEP: &str = "nested too deep";
-const TOO_MANY: &str = "too many values";
+impl From<JsonFault> for JsonError {
+    fn from(fault: JsonFault) -> Self {
+        match fault.kind {
+            JsonFaultKind::UnexpectedEnd => Self::UnexpectedEnd,
+            JsonFaultKind::DuplicateMember => Self::DuplicateMember,
+            JsonFaultKind::TooDeep => Self::TooDeep,
+            JsonFaultKind::Syntax | JsonFaultKind::NotAnObject => Self::Syntax,
+        }
+    }
+}
 
 impl<'a> Json<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Self, JsonError> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        // The seed counts levels itself; the library's fixed limit of 128 is below what peers send.
-        deserializer.disable_recursion_limit();
-        let value = Level {
-            depth: MAX_JSON_DEPTH,
-            values: &Cell::new(MAX_JSON_VALUES),
-        }
-        .deserialize(&mut deserializer)
-        .map_err(|e| classify(&e))?;
-        deserializer.end().map_err(|e| classify(&e))?;
+        let mut reader = Reader {
+            scanner: Scanner::of(text)?,
+            left: MAX_JSON_VALUES,
+        };
+        let first = reader.event()?;
+        let value = reader.value(first)?;
+        // Whatever follows is a fault.
+        reader.scanner.next()?;
         Ok(value)
     }
 
@@ -100,144 +101,53 @@ impl<'a> Json<'a> {
     }
 }
 
-fn classify(error: &serde_json::Error) -> JsonError {
-    use serde_json::error::Category;
-    match error.classify() {
-        Category::Eof => JsonError::UnexpectedEnd,
-        Category::Data => {
-            let message = error.to_string();
-            if message.starts_with(DUPLICATE) {
-                JsonError::DuplicateMember
-            } else if message.starts_with(TOO_DEEP) {
-                JsonError::TooDeep
-            } else if message.starts_with(TOO_MANY) {
-                JsonError::TooManyValues
-            } else {
-                JsonError::Syntax
+/// Builds the tree from what the scanner finds.
+struct Reader<'a> {
+    scanner: Scanner<'a>,
+    /// Values that may still come.
+    left: u32,
+}
+
+impl<'a> Reader<'a> {
+    fn event(&mut self) -> Result<Event<'a>, JsonError> {
+        // The scanner itself reports a text that ends inside a value.
+        self.scanner.next()?.ok_or(JsonError::UnexpectedEnd)
+    }
+
+    /// The value that begins with this event. It calls itself at most as deep as texts may nest.
+    fn value(&mut self, first: Event<'a>) -> Result<Json<'a>, JsonError> {
+        self.left = self.left.checked_sub(1).ok_or(JsonError::TooManyValues)?;
+        Ok(match first {
+            Event::Null | Event::Name(_) | Event::EndObject | Event::EndArray => Json::Null,
+            Event::Bool(value) => Json::Bool(value),
+            Event::Number(text) => number(text)?,
+            Event::Text(text) => Json::Text(text.decode()),
+            Event::BeginArray => {
+                let mut items = Vec::new();
+                loop {
+                    match self.event()? {
+                        Event::EndArray => break Json::Array(items),
+                        first => items.push(self.value(first)?),
+                    }
+                }
             }
-        }
-        Category::Syntax | Category::Io => JsonError::Syntax,
-    }
-}
-
-/// Deserialises one value with this many levels left below it, and this many values left in the text.
-#[derive(Clone, Copy)]
-struct Level<'c> {
-    depth: u32,
-    values: &'c Cell<u32>,
-}
-
-impl Level<'_> {
-    fn down<E: serde::de::Error>(self) -> Result<Self, E> {
-        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom(TOO_DEEP))?;
-        Ok(Self { depth, ..self })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Level<'_> {
-    type Value = Json<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
-        let left = self.values.get().checked_sub(1);
-        self.values.set(left.ok_or_else(|| D::Error::custom(TOO_MANY))?);
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Level<'_> {
-    type Value = Json<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
-        Ok(Json::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
-        Ok(Json::Integer(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
-        Ok(i64::try_from(value).map_or(Json::Number(value as f64), Json::Integer))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Json<'de>, E> {
-        Ok(Json::Number(value))
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Json<'de>, E> {
-        Ok(Json::Text(Cow::Borrowed(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Json<'de>, E> {
-        Ok(Json::Text(Cow::Owned(value.to_owned())))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Json<'de>, E> {
-        Ok(Json::Text(Cow::Owned(value)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json<'de>, A::Error> {
-        let below = self.down()?;
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(below)? {
-            items.push(item);
-        }
-        Ok(Json::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json<'de>, A::Error> {
-        let below = self.down()?;
-        let mut members: Vec<(Cow<'de, str>, Json<'de>)> = Vec::new();
-        // A linear search is fastest for the handful of members a message has; the set keeps an object with
-        // a million members from costing a trillion comparisons.
-        let mut many: Option<HashSet<Cow<'de, str>>> = None;
-        while let Some(name) = map.next_key_seed(MemberName)? {
-            let repeated = match &mut many {
-                Some(seen) => !seen.insert(name.clone()),
-                None => members.iter().any(|(other, _)| *other == name),
-            };
-            if repeated {
-                return Err(A::Error::custom(DUPLICATE));
+            Event::BeginObject => {
+                let mut members = Vec::new();
+                while let Event::Name(name) = self.event()? {
+                    let first = self.event()?;
+                    members.push((name.decode(), self.value(first)?));
+                }
+                Json::Object(members)
             }
-            members.push((name, map.next_value_seed(below)?));
-            if members.len() == 32 {
-                many = Some(members.iter().map(|(name, _)| name.clone()).collect());
-            }
-        }
-        Ok(Json::Object(members))
+        })
     }
 }
 
-struct MemberName;
-
-impl<'de> DeserializeSeed<'de> for MemberName {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for MemberName {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member name")
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Borrowed(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(value.to_owned()))
+/// A number by how it is written: `-0` is none that an integer can be, and `1e400` is larger than all of them.
+fn number(text: &str) -> Result<Json<'_>, JsonError> {
+    match text.parse() {
+        Ok(integer) if text != "-0" => Ok(Json::Integer(integer)),
+        _ => text.parse().map(Json::Number).map_err(|_| JsonError::Syntax),
     }
 }
 
@@ -304,6 +214,10 @@ mod tests {
             ("1e1", None, Some(10)),
             ("1.5", None, None),
             ("1e300", None, None),
+            ("1e400", None, None),
+            ("-1e400", None, None),
+            ("-0", None, Some(0)),
+            ("123456789012345678901234567890", None, None),
             ("\"1\"", None, None),
             ("null", None, None),
         ] {

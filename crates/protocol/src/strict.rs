@@ -1,16 +1,16 @@
 //! Strict JSON text, read event by event (`services.md`, section 1).
 //!
 //! Strict means: valid UTF-8 without a byte order mark, no comments, no trailing commas or text, no raw control
-//! characters, no lone surrogates, no repeated member names at any depth, nested at most [`MAX_JSON_DEPTH`] deep.
-//! There is no bound on the number of values but the size of the text.
+//! characters, no lone surrogates, no repeated member names at any depth, nested at most [`MAX_JSON_DEPTH`] deep
+//! where a tree is made of it. There is no bound on the number of values but the size of the text.
 //!
 //! Why this is not `serde_json`: what is made of these texts needs each number as it was written (`1e400` is
 //! fine), and the place of every value, so that a fault names a line. The library gives the first only by a
 //! feature that would change how [`Json`](crate::Json) reads numbers, and the second not at all. A property test
 //! holds the two against each other.
 //!
-//! [`Scanner`] takes time linear in the text, and memory of at most a few bytes per member of the objects that are
-//! open. [`Value`] is the tree, for texts that are looked into.
+//! [`Scanner`] takes time linear in the text, and memory of at most a few bytes per open value and per member of the
+//! objects that are open. [`Value`] is the tree, for texts that are looked into.
 
 mod fault;
 mod names;
@@ -82,6 +82,8 @@ pub struct Scanner<'a> {
     /// Where the last event began.
     began: usize,
     open: Vec<Open>,
+    /// Values that may be open at a time.
+    deepest: usize,
     names: Names,
     expect: Expect,
 }
@@ -108,6 +110,11 @@ impl<'a> Scanner<'a> {
         let Ok(text) = simdutf8::basic::from_utf8(text) else {
             return Err(fault::not_utf8(text));
         };
+        Self::of(text)
+    }
+
+    /// Starts on a text that is known to be UTF-8.
+    pub fn of(text: &'a str) -> Result<Self, JsonFault> {
         if text.len() > MAX_TEXT {
             let what = "longer than a gigabyte";
             return Err(JsonFault::new(JsonFaultKind::Syntax, what, text, MAX_TEXT));
@@ -117,9 +124,19 @@ impl<'a> Scanner<'a> {
             at: 0,
             began: 0,
             open: Vec::new(),
+            deepest: MAX_JSON_DEPTH as usize,
             names: Names::default(),
             expect: Expect::Value,
         })
+    }
+
+    /// Lets the text nest as deep as it can. Who reads it must not call itself for each level.
+    #[must_use]
+    pub fn at_any_depth(self) -> Self {
+        Self {
+            deepest: usize::MAX,
+            ..self
+        }
     }
 
     /// The text.
@@ -226,7 +243,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn enter(&mut self, what: Open) -> Result<(), JsonFault> {
-        if self.open.len() >= MAX_JSON_DEPTH as usize {
+        if self.open.len() >= self.deepest {
             return Err(self.fault(JsonFaultKind::TooDeep, "nested deeper than 256 levels"));
         }
         self.open.push(what);

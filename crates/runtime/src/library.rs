@@ -2,9 +2,10 @@
 //!
 //! A library may crash or hang, so it never enters the node. A helper ([`run_helper`](crate::run_helper)) loads it once
 //! and is asked again for every invoke; one helper serves one invoke at a time, and more are started when more run at
-//! once. A helper is kept only after an invoke that went well in every respect: after a crash, a timeout, a
-//! cancellation, too much output, or processes left behind it is killed like any driver, and the next invoke gets a
-//! new one. So does an invoke after the library's file changed.
+//! once. A helper is kept only after an invoke that went well in every respect: after a failure that the library
+//! reports, a crash, a timeout, a cancellation, too much output, or processes left behind it is killed like any driver,
+//! and the next invoke gets a new one: what the library remembers may be what made it fail. So does an invoke after the
+//! library's file changed.
 //!
 //! With [`LibrarySpec::fresh`] every invoke gets a process of its own, for libraries that cannot be called twice; on
 //! Windows it always does.

@@ -48,11 +48,7 @@ fn policy(supervision: &Value<'_>) -> Option<Policy> {
     supervision.as_object()?;
     let number = |name: &str| match supervision.member(name) {
         None => Some(0),
-        Some(value) => match value.shape {
-            // Only what is written as a whole number that fits counts as one (section 1).
-            Shape::Number(digits) => digits.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok()),
-            _ => None,
-        },
+        Some(value) => value.as_unsigned(),
     };
     let auto_disable_on_threshold = match supervision.member("auto_disable_on_threshold") {
         None => true,
@@ -97,6 +93,7 @@ mod tests {
             r#"{"supervision":{"cooldown_ms":"5"}}"#,
             r#"{"supervision":{"cooldown_ms":1e3}}"#,
             r#"{"supervision":{"cooldown_ms":null}}"#,
+            r#"{"supervision":{"cooldown_ms":-0}}"#,
             r#"{"supervision":{"cooldown_ms":99999999999999999999}}"#,
             r#"{"supervision":{"cooldown_ms":9223372036854775808}}"#,
             r#"{"supervision":{"auto_disable_on_threshold":1}}"#,

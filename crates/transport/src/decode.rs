@@ -48,7 +48,8 @@ pub enum Decoded {
     Need(usize),
 }
 
-/// Why a stream of frames cannot go on. The connection is to be dropped; decoding again yields the same error.
+/// Why a stream of frames cannot go on. The connection is to be dropped; decoding again yields the same error. Only
+/// after [`FrameError::TooLarge`] it goes on if the limit is raised, as nothing of the message was taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// A client sent a frame without a mask.

@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use spiderweb_driver_sdk::{DriverError, serve_bytes, trim};
 
-/// Deepest nesting. A node refuses deeper payloads itself.
+/// Deepest nesting: each level is a call of its own. A node hands over whatever a payload nests.
 const MAX_DEPTH: u32 = 256;
 
 fn main() -> ExitCode {

@@ -3,9 +3,11 @@
 //! Every path is opened relative to the export's root directory handle, and the system itself refuses to leave
 //! it: on Linux by `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)`, elsewhere and on old kernels by opening one
 //! component after the other without following links. Links are followed only by [`links`](super::links), which
-//! reads them and walks their targets under the same rules. No path is ever compared as text to decide whether
+//! reads them and walks their targets under the same rules. A root that was removed is looked for from the top of the
+//! file system in the same way. No path is ever compared as text to decide whether
 //! it is inside.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -136,9 +138,9 @@ impl Root {
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if self.abilities.beneath {
-            return open_beneath(at, path, flags, patience);
+            return open_beneath(at, Path::new(path), flags, patience);
         }
-        open_by_components(at, path, flags)
+        open_by_components(at, Path::new(path), flags)
     }
 
     /// Opens one entry of a directory that was opened through this root. The entry is not followed.
@@ -153,15 +155,33 @@ impl Root {
 
     /// Opens the export's path again when the directory behind the handle was removed. Returns the new
     /// directory's state, or `None` when nothing changed.
+    ///
+    /// The path had no links when it was found. One that is there now was made since, perhaps by a client of
+    /// another export that holds this folder, and leads nowhere.
     pub(super) fn reopen(&self) -> Result<Option<Stat>, FsError> {
         if !attr::is_gone(&rustix::fs::fstat(&*self.directory())?) {
             return Ok(None);
         }
-        let flags = careful(LOOK | OFlags::DIRECTORY);
-        let directory = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let directory = self.open_canonical().map_err(|error| match error {
+            // Something else took its place or that of a folder above.
+            FsError::NotADirectory => FsError::NotFound,
+            other => other,
+        })?;
         let stat = rustix::fs::fstat(&directory)?;
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
         Ok(Some(stat))
+    }
+
+    /// Opens the export's path from the top of the file system, and follows no link on the way.
+    fn open_canonical(&self) -> Result<OwnedFd, FsError> {
+        let flags = careful(LOOK | OFlags::DIRECTORY);
+        let top = rustix::fs::open("/", flags, Mode::empty())?;
+        let path = self.path.strip_prefix("/").unwrap_or(&self.path);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if self.abilities.beneath {
+            return open_beneath(top, path, flags, Patience::Blocking);
+        }
+        open_by_components(top, path, flags)
     }
 }
 
@@ -197,7 +217,7 @@ pub(super) fn stat_entry(directory: impl AsFd, name: &str) -> Result<Stat, FsErr
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn open_beneath(at: impl AsFd, path: &str, flags: OFlags, patience: Patience) -> Result<OwnedFd, FsError> {
+fn open_beneath(at: impl AsFd, path: &Path, flags: OFlags, patience: Patience) -> Result<OwnedFd, FsError> {
     use rustix::fs::ResolveFlags;
 
     /// How often a walk that collided with a rename is tried again before giving up.
@@ -208,7 +228,11 @@ fn open_beneath(at: impl AsFd, path: &str, flags: OFlags, patience: Patience) ->
         // What is mounted below may be slow in its own way.
         resolve |= ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
     }
-    let path = if path.is_empty() { "." } else { path };
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     for _ in 0..RETRIES {
         match rustix::fs::openat2(&at, path, flags, Mode::empty(), resolve) {
             Ok(file) => return Ok(file),
@@ -227,21 +251,20 @@ fn open_beneath(at: impl AsFd, path: &str, flags: OFlags, patience: Patience) ->
 
 /// The same with plain `openat`: each component is opened as a directory and never followed, so the walk is
 /// always at a directory that was reached from the root by real entries.
-fn open_by_components(at: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, FsError> {
+fn open_by_components(at: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, FsError> {
     let mut current: Option<OwnedFd> = None;
-    let (above, last) = path.rsplit_once('/').unwrap_or(("", path));
-    for component in above.split('/').filter(|component| !component.is_empty()) {
+    for component in path.parent().into_iter().flat_map(Path::components) {
         let step = careful(LOOK | OFlags::DIRECTORY);
         let next = match &current {
-            Some(directory) => rustix::fs::openat(directory, component, step, Mode::empty()),
-            None => rustix::fs::openat(&at, component, step, Mode::empty()),
+            Some(directory) => rustix::fs::openat(directory, component.as_os_str(), step, Mode::empty()),
+            None => rustix::fs::openat(&at, component.as_os_str(), step, Mode::empty()),
         };
         current = Some(next.map_err(|errno| match errno {
             Errno::LOOP => FsError::NotFound,
             other => other.into(),
         })?);
     }
-    let last = if last.is_empty() { "." } else { last };
+    let last = path.file_name().unwrap_or_else(|| OsStr::new("."));
     let opened = match &current {
         Some(directory) => rustix::fs::openat(directory, last, flags, Mode::empty()),
         None => rustix::fs::openat(&at, last, flags, Mode::empty()),

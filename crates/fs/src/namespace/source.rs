@@ -6,7 +6,7 @@ use spiderweb_protocol::{EntryName, InodeId};
 use super::Namespace;
 use super::layout::Kind;
 use super::port::LiveFile;
-use crate::source::Aftermath;
+use crate::source::{Aftermath, LONGEST_NAME};
 use crate::{FsError, Opened, Patience, Source, SourceKind};
 
 impl Source for Namespace {
@@ -52,7 +52,7 @@ impl Source for Namespace {
             files: 0,
             ffree: 0,
             favail: 0,
-            namemax: 255,
+            namemax: LONGEST_NAME as u64,
         })
     }
 

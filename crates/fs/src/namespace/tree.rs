@@ -21,6 +21,7 @@ use super::layout::{
 };
 use super::port::LiveFile;
 use crate::FsError;
+use crate::source::LONGEST_NAME;
 
 /// Most bytes of `control/invoke.json` and its named siblings.
 const MAX_PAYLOAD: usize = 4 * 1024 * 1024;
@@ -225,6 +226,7 @@ impl Tree {
 
     pub(super) fn create(&mut self, parent: Local, name: &EntryName, kind: Kind) -> Result<Local, FsError> {
         self.check_changeable(parent)?;
+        check_length(name)?;
         if self.entry(parent, name).is_some() {
             return Err(FsError::Exists);
         }
@@ -270,6 +272,8 @@ impl Tree {
     ) -> Result<Local, FsError> {
         self.check_changeable(old_parent)?;
         self.check_changeable(new_parent)?;
+        check_length(old_name)?;
+        check_length(new_name)?;
         let moved = self.lookup(old_parent, old_name)?;
         let target = self.entry(new_parent, new_name);
         if let Some(target) = target {
@@ -464,4 +468,12 @@ impl Tree {
             node.content = None;
         }
     }
+}
+
+/// A listing of many long names would not fit in a frame, and names take memory that no other bound counts.
+fn check_length(name: &EntryName) -> Result<(), FsError> {
+    if name.as_str().len() > LONGEST_NAME {
+        return Err(FsError::NameTooLong);
+    }
+    Ok(())
 }

@@ -1,17 +1,20 @@
-//! Before hello: nothing is answered but pings, nothing is told, and there is not much time.
+//! Before hello: nothing is answered but pings, nothing is told, and there is not much time or memory.
+//!
+//! A hello is small, and so is what one peer may make us hold. Pings may be as large as any message, and a message that
+//! is no hello is answered whatever its size; but only a few peers may send such at a time, because each of them can
+//! stop in the middle.
 
 use spiderweb_protocol::fs::{Hello, HelloError, Op, Reply};
 use spiderweb_protocol::limits::MAX_FRAME;
 use spiderweb_protocol::{Envelope, EnvelopeError, Errno, MessageKind, Tag};
-use spiderweb_transport::{Frame, Message, WebSocket};
+use spiderweb_transport::{Frame, FrameError, Message, SocketError, WebSocket};
 use tokio::time::Instant;
 
 use super::{Wire, error_frame, refuse, reply_frame};
 use crate::dispatch::Service;
 
-/// Bytes of pongs and complaints that may wait for a peer that has not said hello. A ping may be as large as a
-/// frame.
-const MOST_UNREAD: usize = 2 * MAX_FRAME;
+/// Largest message, in bytes, that every peer may send: as much as the head of its upgrade. A hello has a few hundred.
+const SMALL: usize = 16 * 1024;
 
 /// Answer to frames that carry no text.
 pub(super) const UNSUPPORTED_OPCODE: &str = "unsupported websocket opcode";
@@ -25,12 +28,27 @@ pub(super) async fn greet(socket: WebSocket, service: &Service) -> Option<(WebSo
 }
 
 async fn hello(mut socket: WebSocket, service: &Service) -> Option<(WebSocket, Hello)> {
+    socket.set_max_message(SMALL);
+    let mut limit = SMALL;
+    // Held until the peer is welcome or gone.
+    let mut place = None;
     loop {
         let masking = socket.masking();
-        if socket.queued_bytes() > MOST_UNREAD {
+        // Pongs and complaints that the peer does not take.
+        if socket.queued_bytes() > 2 * limit {
             return None;
         }
-        let frame = match socket.receive().await.ok()?? {
+        let received = match socket.receive().await {
+            // Nothing of it was taken, so that it can be looked at again.
+            Err(SocketError::Frame(FrameError::TooLarge { .. })) if place.is_none() => {
+                place = Some(service.large_greetings.try_acquire().ok()?);
+                limit = MAX_FRAME;
+                socket.set_max_message(limit);
+                continue;
+            }
+            received => received.ok()??,
+        };
+        let frame = match received {
             Message::Text(frame) => frame,
             Message::Ping(payload) => {
                 socket.queue(Frame::pong(masking, &payload));
@@ -61,6 +79,7 @@ async fn hello(mut socket: WebSocket, service: &Service) -> Option<(WebSocket, H
                     masking,
                     frame_limit: MAX_FRAME,
                 };
+                socket.set_max_message(MAX_FRAME);
                 socket.queue(accepted(wire, service, tag.unwrap_or_default()));
                 return Some((socket, hello));
             }

@@ -501,6 +501,11 @@ mod tests {
             ),
             (
                 "readdirp",
+                r#","node":5,"payload":{"cookie":1e400}"#,
+                "cookie must be u64",
+            ),
+            (
+                "readdirp",
                 r#","node":5,"payload":{"max":1.5}"#,
                 "max must be u32",
             ),

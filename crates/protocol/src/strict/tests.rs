@@ -85,6 +85,7 @@ fn integers_are_written_plainly() {
     for (text, integer) in [
         ("0", Some(0)),
         ("-7", Some(-7)),
+        ("-0", None),
         ("9223372036854775807", Some(i64::MAX)),
         ("9223372036854775808", None),
         ("5.0", None),
@@ -119,6 +120,10 @@ fn large_objects_are_checked_in_linear_time() {
     );
     // The names of an object that ended do not count for the one around it.
     assert_eq!(kind(br#"{"a":{"b":1,"c":2},"b":{"b":1},"c":0}"#), None);
+    let inner = members(20) + "}";
+    let outer = |last: &str| format!("{},\"inner\":{inner},\"{last}\":{inner}}}", members(20));
+    assert_eq!(kind(outer("other").as_bytes()), None);
+    assert_eq!(kind(outer("m7").as_bytes()), Some(JsonFaultKind::DuplicateMember));
 }
 
 proptest! {

@@ -92,9 +92,10 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A number written without fraction and exponent that fits in 64 signed bits.
+    /// A number written without fraction and exponent that fits in 64 signed bits. `-0` is a double (section 1).
     pub fn as_integer(&self) -> Option<i64> {
         match self.shape {
+            Shape::Number("-0") => None,
             Shape::Number(text) => text.parse().ok(),
             _ => None,
         }

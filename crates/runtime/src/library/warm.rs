@@ -252,7 +252,8 @@ impl Helper {
                 let (mut stdout, mut stderr) = self.outputs.take();
                 stdout.extend(answer.out);
                 stderr.extend(answer.err);
-                let kept = if answer.has_children {
+                // What made it fail may be in its memory.
+                let kept = if answer.has_children || answer.code != 0 {
                     self.end().await;
                     None
                 } else {

@@ -205,11 +205,15 @@ async fn a_helper_is_kept_until_something_goes_wrong() {
     let driver = driver(false);
     let first = pid(&driver).await;
     assert_eq!(pid(&driver).await, first);
-    run(&driver, invoke(r#"{"do":"fail"}"#)).await;
-    assert_eq!(pid(&driver).await, first, "a failure is an answer like any other");
-    run(&driver, invoke(r#"{"do":"abort"}"#)).await;
-    let second = pid(&driver).await;
-    assert_ne!(second, first);
+    run(&driver, invoke(r#"{"do":"print"}"#)).await;
+    assert_eq!(pid(&driver).await, first, "success is success");
+    let mut second = first;
+    for end in ["fail", "negative", "above", "exit", "abort"] {
+        run(&driver, invoke(format!(r#"{{"do":"{end}"}}"#))).await;
+        let next = pid(&driver).await;
+        assert_ne!(next, second, "{end}");
+        second = next;
+    }
     // Dies while it waits.
     Command::new("kill")
         .args(["-9", &second.to_string()])
