@@ -19,6 +19,7 @@ mod tree;
 use std::borrow::Cow;
 
 pub use fault::{JsonFault, JsonFaultKind, Position};
+use smallvec::SmallVec;
 pub use tree::{Member, Shape, Value};
 
 use self::names::Names;
@@ -81,7 +82,7 @@ pub struct Scanner<'a> {
     at: usize,
     /// Where the last event began.
     began: usize,
-    open: Vec<Open>,
+    open: SmallVec<[Open; 16]>,
     /// Values that may be open at a time.
     deepest: usize,
     names: Names,
@@ -123,7 +124,7 @@ impl<'a> Scanner<'a> {
             text,
             at: 0,
             began: 0,
-            open: Vec::new(),
+            open: SmallVec::new(),
             deepest: MAX_JSON_DEPTH as usize,
             names: Names::default(),
             expect: Expect::Value,

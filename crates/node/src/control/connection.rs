@@ -108,9 +108,12 @@ impl HubError {
             .is_some_and(|refusal| is_hopeless(&refusal.code))
     }
 
-    /// Whether somebody took the connection, whatever came of it.
+    /// Whether somebody surely took the connection, whatever came of it.
     pub(crate) fn is_connected(&self) -> bool {
-        !matches!(self, Self::Dial(DialError::Connect { .. }))
+        !matches!(
+            self,
+            Self::Dial(DialError::Connect { .. } | DialError::TimedOut(_))
+        )
     }
 
     /// Whether there is no hub at its address. Asking again costs nobody anything.

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::Quoted;
 
@@ -14,9 +15,9 @@ const FEW: usize = 16;
 /// collide.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    spans: Vec<Span>,
+    spans: SmallVec<[Span; FEW]>,
     /// For each open object the index of its first name.
-    firsts: Vec<u32>,
+    firsts: SmallVec<[u32; 8]>,
     /// All names of the objects that have many, with the index of the object. Few are open at a time, and many small
     /// ones may be, so these do not stand with the others.
     tables: Vec<(usize, HashTable<Span>)>,
