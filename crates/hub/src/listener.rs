@@ -80,7 +80,7 @@ async fn welcome(upgrade: Upgrade, shared: Arc<Shared>) {
         Place::Control => session::control::serve(socket, peer, shared).await,
         Place::Tunnel => session::tunnel::serve(socket, peer, shared).await,
         Place::Routed(node) => session::routed::serve(socket, node, peer, shared).await,
-        Place::OwnFiles => session::turn_off(socket, &shared).await,
+        Place::OwnFiles => session::turn_off(socket, &peer, &shared).await,
         Place::Nowhere => {
             let text = server_error(
                 "invalid_envelope",

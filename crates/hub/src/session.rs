@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use spiderweb_protocol::control::{Code, ControlEnvelope, Refusal, error};
+use spiderweb_protocol::limits::MAX_FRAME;
 use spiderweb_protocol::{Errno, Tag};
 use spiderweb_transport::{Frame, Message, SocketError, WebSocket};
 use tokio::time::Instant;
@@ -33,6 +34,10 @@ pub(crate) const UNSUPPORTED_OPCODE: &str = "unsupported websocket opcode";
 /// Bytes of pongs and complaints that may wait for a peer. A ping may be as large as a frame.
 const MOST_UNREAD: usize = 10 * 1024 * 1024;
 
+/// Largest message, in bytes, of somebody who has shown no token yet, and bytes of answers that may wait for them: what
+/// strangers can make the hub hold. A hello has a few hundred.
+const STRANGER: usize = 64 * 1024;
+
 /// Who is at the other end, as far as the upgrade told.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
@@ -46,16 +51,31 @@ pub(crate) struct Peer {
     pub(crate) host: Option<String>,
 }
 
+impl Peer {
+    /// Whether it has shown no token that anybody has.
+    fn is_stranger(&self) -> bool {
+        self.principal.is_none_or(|who| who == Principal::Anonymous)
+    }
+}
+
 /// The first text of a file connection. Everything else is answered as far as it has to be. `None`: the peer left, or
 /// took too long, or the hub stops, and the connection is gone.
-async fn first_text(mut socket: WebSocket, shared: &Shared) -> Option<(WebSocket, BytesMut)> {
-    let waited = tokio::time::timeout(shared.limits.first_frame, wait_for_text(&mut socket));
+async fn first_text(mut socket: WebSocket, peer: &Peer, shared: &Shared) -> Option<(WebSocket, BytesMut)> {
+    let mut most_unread = MOST_UNREAD;
+    if peer.is_stranger() {
+        socket.set_max_message(STRANGER);
+        most_unread = STRANGER;
+    }
+    let waited = tokio::time::timeout(shared.limits.first_frame, wait_for_text(&mut socket, most_unread));
     let waited = tokio::select! {
         () = shared.tasks.stopped().cancelled() => Ok(Ok(None)),
         waited = waited => waited,
     };
     match waited {
-        Ok(Ok(Some(text))) => Some((socket, text)),
+        Ok(Ok(Some(text))) => {
+            socket.set_max_message(MAX_FRAME);
+            Some((socket, text))
+        }
         Ok(Ok(None)) | Err(_) => {
             let _ = socket.close().await;
             None
@@ -67,9 +87,9 @@ async fn first_text(mut socket: WebSocket, shared: &Shared) -> Option<(WebSocket
     }
 }
 
-async fn wait_for_text(socket: &mut WebSocket) -> Result<Option<BytesMut>, SocketError> {
+async fn wait_for_text(socket: &mut WebSocket, most_unread: usize) -> Result<Option<BytesMut>, SocketError> {
     loop {
-        if socket.queued_bytes() > MOST_UNREAD {
+        if socket.queued_bytes() > most_unread {
             return Ok(None);
         }
         match pump(socket, true).await? {
@@ -97,8 +117,8 @@ async fn slow_down(peer: &Peer, shared: &Shared) {
 
 /// Answers the first frame on the path of the original server's own files: there are none here, and a control frame is
 /// told where it belongs.
-pub(crate) async fn turn_off(socket: WebSocket, shared: &Shared) {
-    let Some((socket, text)) = first_text(socket, shared).await else {
+pub(crate) async fn turn_off(socket: WebSocket, peer: &Peer, shared: &Shared) {
+    let Some((socket, text)) = first_text(socket, peer, shared).await else {
         return;
     };
     let frame = match ControlEnvelope::parse(&text) {

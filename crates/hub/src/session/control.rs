@@ -15,7 +15,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::{End, Peer, ReadingWatch, or_never, slow_down};
+use super::{End, Peer, ReadingWatch, STRANGER, or_never, slow_down};
 use crate::audit::Entry;
 use crate::metrics::count;
 use crate::operations::{self, Call};
@@ -92,6 +92,7 @@ pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
 /// Tells a peer with a wrong token so, in answer to its first request, so that the answer arrives.
 async fn turn_away(mut socket: WebSocket, peer: &Peer, shared: &Shared) {
     tracing::warn!(address = ?peer.address, "a control connection came with a wrong bearer token");
+    socket.set_max_message(STRANGER);
     let waited = tokio::time::timeout(REFUSAL_PATIENCE, async {
         loop {
             match pump(&mut socket, true).await.ok()? {

@@ -49,7 +49,7 @@ struct Client {
 
 /// Serves a client until it leaves.
 pub(crate) async fn serve(socket: WebSocket, node: NodeId, peer: Peer, shared: Arc<Shared>) {
-    let Some((socket, text)) = first_text(socket, &shared).await else {
+    let Some((socket, text)) = first_text(socket, &peer, &shared).await else {
         return;
     };
     let (peek, hello, secret) = match admit(&text, &node, &shared).await {

@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Serves a node until it leaves.
 pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
-    let Some((mut socket, text)) = first_text(socket, &shared).await else {
+    let Some((mut socket, text)) = first_text(socket, &peer, &shared).await else {
         return;
     };
     let (node, attachment) = match admit(&text, &shared).await {

@@ -33,6 +33,29 @@ async fn a_wrong_token_is_told_so_under_the_requests_id() {
     assert_eq!(peer.next().await["error"]["code"], "auth_failed");
 }
 
+/// Whoever has shown nothing yet cannot make the hub hold much; whoever has a token may begin with a large message.
+#[tokio::test]
+async fn strangers_begin_with_small_messages() {
+    let (hub, _) = start(|_| {}).await;
+    let padded = json!({"channel": "acheron", "type": "acheron.t_fs_hello", "tag": 1, "payload": {"x": "y".repeat(100_000)}});
+    for (token, is_heard) in [(None, false), (Some("guess"), false), (Some(NODE), true)] {
+        for path in ["/v2/node", "/v2/fs/node/node-1"] {
+            let mut peer = Peer::dial(&hub, path, token).await;
+            // The hub may hang up before it has all of it.
+            let _ = peer
+                .0
+                .send(Frame::text_from(Masking::Client, &padded.to_string()))
+                .await;
+            let answer = peer.next().await;
+            assert_eq!(
+                answer["type"] == "acheron.err_fs",
+                is_heard,
+                "{token:?} {path}: {answer}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn version_comes_first() {
     let (hub, _) = start(|_| {}).await;
