@@ -3,6 +3,7 @@
 #
 #   TARGET              x86_64-windows-gnu, or a triple of Rust with `windows` in it
 #   OPTIMIZE            ReleaseSafe, ReleaseFast, ReleaseSmall (the release profile) or Debug
+#   PROFILE             cargo's profile, for the tests as well, instead of the one that OPTIMIZE stands for
 #   OUT                 where everything goes: dist/windows, the programs in its folder bin
 #   RUN_WINE_SMOKE      auto: if there is Wine; 0: no; 1: yes, and without Wine that is an error
 #   RUN_WINE_TESTS      1: also run the tests that need no Linux; 0: do not
@@ -98,8 +99,8 @@ show_help() {
 
 run_tests() {
   # shellcheck disable=SC2206 # several words
-  local tests=(cargo test ${CROSS_BUILD_STD:-} --locked --target "$triple" --no-default-features
-    --lib --bins --tests "${portable[@]/#/--package=}")
+  local tests=(cargo test ${CROSS_BUILD_STD:-} ${PROFILE:+--profile "$PROFILE"} --locked --target "$triple"
+    --no-default-features --lib --bins --tests "${portable[@]/#/--package=}")
   "${tests[@]}" --no-run
   export "CARGO_TARGET_${variable}_RUNNER=$PWD/scripts/wine-runner.sh"
   timeout "$tests_limit" "${tests[@]}" --no-fail-fast
@@ -115,6 +116,7 @@ case $optimize in
   Debug) profile=dev ;;
   *) fail "OPTIMIZE must be ReleaseSafe, ReleaseFast, ReleaseSmall or Debug, not $optimize" ;;
 esac
+profile=${PROFILE:-$profile}
 wine=$(command -v wine64 || command -v wine || true)
 with_smoke=$(wanted RUN_WINE_SMOKE "${RUN_WINE_SMOKE:-auto}")
 with_tests=$(wanted RUN_WINE_TESTS "${RUN_WINE_TESTS:-0}")
