@@ -36,8 +36,9 @@ const WRITABLE_MODE: u32 = 0o100_644;
 /// Seed of the root's number (section 5).
 const ROOT_SEED: u64 = 0x4E41_4D45_5350_4143;
 
-/// A write of at least this many bytes that leaves an object that more bytes could complete is a piece of a larger payload, as programs
-/// copy it, and is answered well; a shorter one is taken for a mistake, as the original does (section 8.1).
+/// A write of at least this many bytes that leaves an object that more bytes could complete is a piece of a larger
+/// payload, as programs copy it, and is answered well; a shorter one is taken for a mistake, as the original does
+/// (section 8.1).
 const PIECE: usize = 4096;
 
 /// An object that is run: where it ends in its file, and the file's changes when it was read.

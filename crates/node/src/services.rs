@@ -334,9 +334,8 @@ impl Services {
                 news.publish(&tree.changed(&port::files(changed)), None);
             }
         }));
-        let export = Export::new(&name, description, false, tree.clone());
         tracing::info!("Export {name} => {shown} (rw)");
-        let export = Some(export);
+        let export = Some(Export::new(&name, description, false, tree.clone()));
         match self.places.get_mut(place) {
             Some(old) => old.export = export,
             None => self.places.push(Place { name, export }),

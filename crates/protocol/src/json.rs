@@ -134,6 +134,7 @@ impl<'a> Reader<'a> {
     fn value(&mut self, first: Event<'a>) -> Result<Json<'a>, JsonError> {
         self.left = self.left.checked_sub(1).ok_or(JsonError::TooManyValues)?;
         Ok(match first {
+            // The scanner gives neither a name nor an end where a value is due.
             Event::Null | Event::Name(_) | Event::EndObject | Event::EndArray => Json::Null,
             Event::Bool(value) => Json::Bool(value),
             Event::Number(text) => number(text)?,

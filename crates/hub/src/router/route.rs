@@ -1,7 +1,8 @@
 //! One node's route: its tunnel, its clients, and which reply belongs to whom. No I/O; time is passed in.
 //!
-//! Tags are rewritten: each client chooses its own, the node sees one sequence, with the client in the upper bits. The route outlives its tunnel while it
-//! has clients, and tags go on counting, so that a late reply cannot be taken for another one.
+//! Tags are rewritten: each client chooses its own, the node sees one sequence, with the client in the upper bits. The
+//! route outlives its tunnel while it has clients, and tags go on counting, so that a late reply cannot be taken for
+//! another one.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -116,7 +117,7 @@ pub(crate) struct Route {
 impl Route {
     /// The newest tunnel wins, always: whether the one before is alive or its link died in silence cannot be seen.
     pub(crate) fn attach(&mut self, now: Duration) -> Attached {
-        let is_contested = self.is_attached && self.is_contested(now);
+        let is_contested = self.is_attached && self.note_takeover(now);
         let is_first = self.generation == Generation::default();
         let failed = self.fail_all();
         self.generation.0 += 1;
@@ -138,7 +139,7 @@ impl Route {
     }
 
     /// Notes a takeover. Whether there were too many; then they are counted anew.
-    fn is_contested(&mut self, now: Duration) -> bool {
+    fn note_takeover(&mut self, now: Duration) -> bool {
         self.takeovers.retain(|at| *at + CONTEST > now);
         if self.takeovers.len() >= TAKEOVERS {
             self.takeovers.clear();

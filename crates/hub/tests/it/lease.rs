@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::peer::{ADMIN, Control, NOW, Peer, start, tunnel, tunnel_hello, until};
 
-#[tokio::test]
-async fn a_lease_is_renewed_and_its_end_takes_nothing_away() {
-    let (hub, clock) = start(|_| {}).await;
-    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+/// A node that a project mounts: its id, its secret, and how the project is asked for.
+async fn mounted(admin: &mut Control) -> (String, String, Value) {
     let (id, secret) = admin.pair("edge").await;
     let project = admin.ok("project_create", json!({"name": "p"})).await;
     let project = json!({"project_id": project["project_id"]});
     let mount = json!({"project_id": project["project_id"], "node_id": id, "export_name": "work", "mount_path": "/src"});
     admin.ok("project_mount_set", mount).await;
+    (id, secret, project)
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_and_its_end_takes_nothing_away() {
+    let (hub, clock) = start(|_| {}).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let (id, secret, project) = mounted(&mut admin).await;
 
     let refresh = json!({"node_id": id, "node_secret": secret, "lease_ttl_ms": 10_000,
         "fs_url": format!("ws://here/v2/fs/node/{id}")});
@@ -71,11 +77,7 @@ async fn a_tunnel_that_stands_keeps_the_lease_alive() {
 async fn mounts_do_not_vanish_between_the_end_of_a_lease_and_the_next_look_at_it() {
     let (hub, clock) = start(|config| config.limits.sweep_every = Duration::from_secs(3600)).await;
     let mut admin = Control::dial(&hub, Some(ADMIN)).await;
-    let (id, secret) = admin.pair("edge").await;
-    let project = admin.ok("project_create", json!({"name": "p"})).await;
-    let project = json!({"project_id": project["project_id"]});
-    let mount = json!({"project_id": project["project_id"], "node_id": id, "export_name": "work", "mount_path": "/src"});
-    admin.ok("project_mount_set", mount).await;
+    let (id, secret, project) = mounted(&mut admin).await;
     let _tunnel = tunnel(&hub, &id, &secret).await;
     let before = admin.ok("workspace_status", project.clone()).await;
     assert_eq!(before["mounts"][0]["state"], "online");
@@ -89,11 +91,7 @@ async fn mounts_do_not_vanish_between_the_end_of_a_lease_and_the_next_look_at_it
 async fn a_tunnel_alone_brings_an_expired_node_back() {
     let (hub, clock) = start(|_| {}).await;
     let mut admin = Control::dial(&hub, Some(ADMIN)).await;
-    let (id, secret) = admin.pair("edge").await;
-    let project = admin.ok("project_create", json!({"name": "p"})).await;
-    let project = json!({"project_id": project["project_id"]});
-    let mount = json!({"project_id": project["project_id"], "node_id": id, "export_name": "work", "mount_path": "/src"});
-    admin.ok("project_mount_set", mount).await;
+    let (id, secret, project) = mounted(&mut admin).await;
     clock.advance(900_000);
     until(&mut admin, "metrics", json!({}), |shown| {
         shown["nodes"]["reaped_total"] == 1

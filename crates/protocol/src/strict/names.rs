@@ -11,8 +11,8 @@ use super::Quoted;
 const FEW: usize = 16;
 
 /// Where the names of the open objects stand in the text: one entry of eight bytes for each, four for each object, and
-/// as much again for the tables of large objects. The tables are hashed with a key of this process, so nobody can choose names that
-/// collide.
+/// as much again for the tables of large objects. The tables are hashed with a key of this process, so nobody can choose
+/// names that collide.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     spans: SmallVec<[Span; FEW]>,
