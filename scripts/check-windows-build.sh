@@ -77,7 +77,7 @@ start_wine() {
   timeout 20 wineserver -p || true
   # The first program sets it up. `wineboot -i` would do so a second time, and start a second service manager beside the
   # first: each knows half of the services.
-  timeout 120 "$wine" cmd /c exit >"$WINEPREFIX/log" 2>&1 ||
+  CROSS_WINE_SHIM='' timeout 120 "$runner" cmd /c exit >"$WINEPREFIX/log" 2>&1 ||
     fail "Wine cannot be set up: $(cat "$WINEPREFIX/log")"
   if [[ -n ${CROSS_WINE_SHIM:-} ]]; then
     cp "$CROSS_WINE_SHIM" "$WINEPREFIX/drive_c/windows/system32/"
@@ -92,7 +92,7 @@ stop_wine() {
 
 show_help() {
   local help
-  help=$(timeout "$limit" "$wine" "$out/bin/spiderweb-fs-node.exe" --help) ||
+  help=$(timeout "$limit" "$runner" "$out/bin/spiderweb-fs-node.exe" --help) ||
     fail "spiderweb-fs-node.exe --help failed under Wine"
   head -n 10 <<<"$help"
 }
@@ -102,7 +102,7 @@ run_tests() {
   local tests=(cargo test ${CROSS_BUILD_STD:-} ${PROFILE:+--profile "$PROFILE"} --locked --target "$triple"
     --no-default-features --lib --bins --tests "${portable[@]/#/--package=}")
   "${tests[@]}" --no-run
-  export "CARGO_TARGET_${variable}_RUNNER=$PWD/scripts/wine-runner.sh"
+  export "CARGO_TARGET_${variable}_RUNNER=$runner"
   timeout "$tests_limit" "${tests[@]}" --no-fail-fast
 }
 
@@ -118,6 +118,7 @@ case $optimize in
 esac
 profile=${PROFILE:-$profile}
 wine=$(command -v wine64 || command -v wine || true)
+runner=$PWD/scripts/wine-runner.sh
 with_smoke=$(wanted RUN_WINE_SMOKE "${RUN_WINE_SMOKE:-auto}")
 with_tests=$(wanted RUN_WINE_TESTS "${RUN_WINE_TESTS:-0}")
 check_tools
@@ -138,7 +139,7 @@ if [[ -n $with_smoke ]]; then
   # A program that prints without end is a failure, not a full disk.
   (
     ulimit -f $((256 * 1024))
-    "$xtask" windows-smoke --dist "$out" --runner "$wine" --timeout-secs "$limit"
+    "$xtask" windows-smoke --dist "$out" --runner "$runner" --timeout-secs "$limit"
   )
 fi
 if [[ -n $with_tests ]]; then
