@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use self::program::{LOOK, Program};
+use self::program::{LOOK, Program, may_be};
 
 const NODE: &str = "spiderweb-fs-node.exe";
 const CLIENT: &str = "spiderweb.exe";
@@ -159,7 +159,12 @@ impl Smoke {
             .and_then(|()| client(&["cat", "/work/folder/moved.txt"]))
             .and_then(|said| says(&said, "from Windows"));
         let removes = client(&["rm", "-r", "/work/folder"]).and_then(|_| {
-            ensure!(!shared.join("folder").exists(), "it is still there");
+            // Wine removes a folder when the last of its handles is closed, and the node may be looking at it.
+            let deadline = Instant::now() + self.limit;
+            while shared.join("folder").exists() {
+                ensure!(Instant::now() < deadline, "it is still there");
+                thread::sleep(LOOK);
+            }
             Ok(())
         });
         let refuses = match client(&["put", &windows_path(&outgoing).to_string_lossy(), "/work/nul.txt"]) {
@@ -331,7 +336,7 @@ impl Smoke {
         let status = client.ended(self.limit).with_context(|| shown.clone())?;
         let printed = client.printed();
         ensure!(
-            status.success(),
+            may_be(status, 0),
             "spiderweb {shown} ended with {status}\n{printed}{}",
             client.log()
         );
@@ -357,7 +362,7 @@ impl Smoke {
         let mut killer = self.start_as(Path::new("taskkill"), &arguments)?;
         let status = killer.ended(self.limit)?;
         ensure!(
-            status.success(),
+            may_be(status, 0),
             "taskkill ended with {status}:\n{}",
             killer.log()
         );

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::program::may_be;
 use super::{NODE, NODE_LISTENS, Smoke, labelled, says, windows_path};
 
 /// Names that nobody else uses.
@@ -106,13 +108,13 @@ impl Smoke {
     fn asked(&self, action: &str, name: &str, flags: &[OsString], code: i32) -> Result<String> {
         let (ended, said) = self.ask(&[action, "--name", name], flags)?;
         ensure!(
-            ended == Some(code),
-            "service {action} ended with {ended:?}, not {code}:\n{said}"
+            may_be(ended, code),
+            "service {action} ended with {ended}, not {code}:\n{said}"
         );
         Ok(said)
     }
 
-    fn ask(&self, arguments: &[&str], flags: &[OsString]) -> Result<(Option<i32>, String)> {
+    fn ask(&self, arguments: &[&str], flags: &[OsString]) -> Result<(ExitStatus, String)> {
         let mut line: Vec<OsString> = ["service"].iter().chain(arguments).map(OsString::from).collect();
         if !flags.is_empty() {
             line.push("--".into());
@@ -120,7 +122,7 @@ impl Smoke {
         }
         let mut program = self.start(NODE, &line)?;
         let status = program.ended(self.limit)?;
-        Ok((status.code(), program.printed() + &program.log()))
+        Ok((status, program.printed() + &program.log()))
     }
 }
 
