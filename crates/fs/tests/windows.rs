@@ -60,6 +60,14 @@ fn what_windows_would_change_or_interpret_is_neither_found_nor_made() {
 }
 
 #[test]
+fn a_folder_can_do_what_the_contract_says_of_its_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let caps = LocalSource::open(folder.path(), 0).unwrap().caps();
+    assert!(caps.native_watch && caps.locks && caps.statfs);
+    assert!(!caps.case_sensitive && !caps.symlink && !caps.xattr);
+}
+
+#[test]
 fn names_that_differ_in_case_mean_one_file() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("Read.Me"), "x").unwrap();
