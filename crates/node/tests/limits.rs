@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use spiderweb_node::{DiskWork, ExportConfig, Limits, Node, NodeConfig, ServicesConfig};
+use spiderweb_protocol::Secret;
 use spiderweb_testkit::FilePeer;
 use spiderweb_testkit::file_peer::writing;
 use spiderweb_testkit::raw_peer::{ENDPOINT, RawPeer, upgrade_request};
@@ -30,6 +31,10 @@ struct Bench {
 
 impl Bench {
     fn start(limits: Limits) -> Self {
+        Self::start_with(limits, None)
+    }
+
+    fn start_with(limits: Limits, token: Option<Secret>) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("file"), vec![b'x'; 1 << 20]).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -50,7 +55,7 @@ impl Bench {
             default_export: false,
             node_name: "test".to_owned(),
             services: ServicesConfig::default(),
-            token: None,
+            token,
             limits,
             disk_work: DiskWork::default(),
         };
@@ -65,8 +70,15 @@ impl Bench {
 
     /// Asks for an upgrade; the status of the answer.
     fn knock(&self) -> u16 {
+        self.knock_with("")
+    }
+
+    /// The same with more header lines.
+    fn knock_with(&self, headers: &str) -> u16 {
         let mut peer = RawPeer::dial(self.addr).unwrap();
-        peer.send_bytes(upgrade_request(self.addr, ENDPOINT).as_bytes())
+        let request = upgrade_request(self.addr, ENDPOINT);
+        let request = request.strip_suffix("\r\n").unwrap();
+        peer.send_bytes(format!("{request}{headers}\r\n").as_bytes())
             .unwrap();
         peer.http_head(SOON).unwrap().status
     }
@@ -96,6 +108,18 @@ fn connections_over_the_limit_are_told_and_those_inside_go_on() {
     }
     drop(silent);
     wait_until("a place is free again", || bench.knock() == 101);
+}
+
+#[test]
+fn pages_of_web_sites_need_a_token() {
+    const PAGE: &str = "Origin: https://evil.example\r\n";
+    let open = Bench::start(Limits::default());
+    assert_eq!(open.knock_with(PAGE), 403);
+    assert_eq!(open.knock_with("oRIGIN: null\r\n"), 403);
+    assert_eq!(open.knock_with("Origin: http://localhost:3000\r\n"), 101);
+    assert_eq!(open.knock(), 101);
+    let guarded = Bench::start_with(Limits::default(), Some(Secret::new("t0ken")));
+    assert_eq!(guarded.knock_with(PAGE), 101);
 }
 
 #[test]

@@ -92,6 +92,7 @@ pub struct Upgrade {
 struct Request {
     path: String,
     host: Option<String>,
+    origin: Option<String>,
     authorization: Option<String>,
     /// The answer to the client's key; nothing if it asks for no WebSocket.
     accept: Option<String>,
@@ -194,6 +195,11 @@ impl Upgrade {
         self.request.host.as_deref()
     }
 
+    /// The value of the `Origin` header: the page in a browser that asks; programs rarely send one.
+    pub fn origin(&self) -> Option<&str> {
+        self.request.origin.as_deref()
+    }
+
     /// The value of the `Authorization` header, scheme included. Bytes that are not UTF-8 show as replacements, so
     /// such a value equals no valid one.
     pub fn authorization(&self) -> Option<&str> {
@@ -280,6 +286,7 @@ fn judge(head: &[u8]) -> Result<Request, UpgradeError> {
     Ok(Request {
         path: request.path.unwrap_or_default().to_owned(),
         host: text("Host"),
+        origin: text("Origin"),
         authorization: text("Authorization"),
         accept,
     })
