@@ -15,7 +15,8 @@ use crate::session;
 const PATHS: [&str; 2] = ["/v2/fs", "/"];
 
 /// What a page of a web site is told.
-const FOR_PROGRAMS: &str = "a node without a token serves no pages of web sites: start it with --auth-token-file";
+const FOR_PROGRAMS: &str =
+    "a node without a token serves no pages of web sites: start it with --auth-token-file";
 
 pub(crate) async fn serve(listener: TcpListener, service: Arc<Service>) {
     let (limit, tasks) = (service.limits.connections, service.tasks.clone());
@@ -57,7 +58,10 @@ fn is_strange_page(origin: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return !origin.is_empty();
     };
-    if !["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web)) {
+    if !["http", "https"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web))
+    {
         return false;
     }
     let host = match authority.strip_prefix('[') {
@@ -66,7 +70,9 @@ fn is_strange_page(origin: &str) -> bool {
     };
     let host = host.unwrap_or_default();
     host.parse::<IpAddr>()
-        .map_or(!host.eq_ignore_ascii_case("localhost"), |address| !address.is_loopback())
+        .map_or(!host.eq_ignore_ascii_case("localhost"), |address| {
+            !address.is_loopback()
+        })
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Helpers that keep a library loaded, and the pool in which they wait for the next invoke.
 
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use spiderweb_protocol::limits::MAX_DRIVER_OUTPUT;
@@ -32,14 +32,21 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) struct Pool {
     launch: Arc<Launch>,
     library: PathBuf,
-    idle: Mutex<Vec<Parked>>,
-    tickets: AtomicU64,
+    idle: Mutex<Idle>,
 }
 
-/// A helper that waits.
+/// The helpers that wait.
+#[derive(Debug, Default)]
+struct Idle {
+    /// In the order in which they are let go.
+    parked: Vec<Parked>,
+    /// Whether a task lets them go when their time is over.
+    is_looked_after: bool,
+}
+
 #[derive(Debug)]
 struct Parked {
-    ticket: u64,
+    until: Instant,
     helper: Helper,
 }
 
@@ -58,7 +65,6 @@ impl Pool {
             launch: Arc::new(launch),
             library,
             idle: Mutex::default(),
-            tickets: AtomicU64::new(0),
         }
     }
 
@@ -90,7 +96,7 @@ impl Pool {
         outcome
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Parked>> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,7 +124,7 @@ impl Pool {
             stale: Vec::new(),
         };
         while found.helper.is_none() {
-            let Some(Parked { mut helper, .. }) = self.idle().pop() else {
+            let Some(Parked { mut helper, .. }) = self.idle().parked.pop() else {
                 break;
             };
             helper.running.works();
@@ -144,22 +150,40 @@ impl Pool {
     }
 
     fn park(self: &Arc<Self>, mut helper: Helper) {
-        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         helper.running.rests();
-        self.idle().push(Parked { ticket, helper });
-        let pool = Arc::downgrade(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(IDLE).await;
-            let Some(pool) = pool.upgrade() else { return };
-            let expired = {
-                let mut idle = pool.idle();
-                let place = idle.iter().position(|parked| parked.ticket == ticket);
-                place.map(|place| idle.remove(place))
-            };
-            if let Some(Parked { helper, .. }) = expired {
-                helper.end().await;
-            }
-        });
+        let until = Instant::now() + IDLE;
+        let mut idle = self.idle();
+        idle.parked.push(Parked { until, helper });
+        if !mem::replace(&mut idle.is_looked_after, true) {
+            tokio::spawn(look_after(Arc::downgrade(self)));
+        }
+    }
+
+    /// Takes out what has waited for long enough; also says when the next one has. Without one, nobody looks any more.
+    fn expired(&self) -> (Vec<Parked>, Option<Instant>) {
+        let now = Instant::now();
+        let mut idle = self.idle();
+        let count = idle.parked.partition_point(|parked| parked.until <= now);
+        let expired = idle.parked.drain(..count).collect();
+        let next = idle.parked.first().map(|parked| parked.until);
+        idle.is_looked_after = next.is_some();
+        (expired, next)
+    }
+}
+
+/// Lets helpers go when their time is over: one task for each pool in which some wait, however often they are used.
+async fn look_after(pool: Weak<Pool>) {
+    loop {
+        let Some((expired, next)) = pool.upgrade().map(|pool| pool.expired()) else {
+            return;
+        };
+        for parked in expired {
+            parked.helper.end().await;
+        }
+        match next {
+            Some(next) => sleep_until(next).await,
+            None => return,
+        }
     }
 }
 

@@ -395,3 +395,19 @@ impl OwnGroup for Command {
         self.stderr(Stdio::null()).process_group(0).spawn().unwrap()
     }
 }
+
+#[tokio::test]
+async fn kept_helpers_cost_no_more_the_more_often_they_are_used() {
+    let driver = driver(false);
+    run(&driver, invoke("{}")).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let after_one = tasks();
+    for _ in 0..50 {
+        run(&driver, invoke("{}")).await;
+    }
+    assert!(
+        tasks() <= after_one + 2,
+        "{} tasks, {after_one} after one invoke",
+        tasks()
+    );
+}
