@@ -29,6 +29,9 @@ use crate::error::Error;
 use crate::file::OpenFile;
 use crate::view::{View, node_id};
 
+/// The file for payloads that everybody shares, and the one that ends invokes.
+const INVOKE: &str = "control/invoke.json";
+const CANCEL: &str = "control/cancel";
 /// Bytes asked for at once when a file is read.
 const BLOCK: u32 = 256 * 1024;
 /// Longest file of a service. A result has at most 1 MiB, which escaping may make six of, and so may an error text.
@@ -37,6 +40,8 @@ const MAX_FILE: usize = 16 * 1024 * 1024;
 const NAMES: u32 = 4;
 /// First and longest pause between two looks for an outcome whose announcement was lost.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// Longest time in which somebody who does not want to wait any more has an invoke ended.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Mode of a new control file.
 const MODE: u32 = 0o644;
 
@@ -86,7 +91,7 @@ impl Service {
     }
 
     /// Runs the service once, with a payload that is one JSON object, and waits for what comes of it for as long as
-    /// `patience`, or until `stop`. Neither ends the driver.
+    /// `patience`, or until `stop`, which also ends the driver on nodes that keep outcomes by name.
     ///
     /// That the driver fails, or is not run because the service is disabled or cooling down, is an [`Outcome`]. So is
     /// a payload that the node refuses.
@@ -120,11 +125,11 @@ impl Service {
     /// Opens `control/invoke.json` for writing, emptied. Every write to it that completes an object is an invoke.
     pub async fn open_invoke(&self) -> Result<HandleId, Error> {
         let control = self.find_in(self.root, "control").await?;
-        self.open_in(control).await
+        self.open_emptied(control, INVOKE).await
     }
 
-    async fn open_in(&self, control: InodeId) -> Result<HandleId, Error> {
-        let file = self.find_in(control, "control/invoke.json").await?;
+    async fn open_emptied(&self, dir: InodeId, path: &str) -> Result<HandleId, Error> {
+        let file = self.find_in(dir, path).await?;
         let opened = self.client.open(file, OpenFlags::WRITE).await?;
         match self.client.truncate(file, 0).await {
             Ok(()) => Ok(opened.handle),
@@ -155,7 +160,7 @@ impl Service {
         payload: &[u8],
         patience: Duration,
     ) -> Result<Outcome, Error> {
-        let handle = self.open_in(control).await?;
+        let handle = self.open_emptied(control, INVOKE).await?;
         let wrote = self.write_payload(handle, payload, patience).await;
         // The outcome is the news; a handle that cannot be closed is timed out by the node.
         let _ = self.client.close(handle).await;
@@ -196,10 +201,23 @@ impl Service {
             outcome = outcome => outcome,
             () = stop.cancelled() => Err(Error::Stopped),
         };
+        if matches!(outcome, Err(Error::Stopped)) {
+            // If the node cannot be told in time, the driver runs to its own end, as if we had been killed.
+            let _ = tokio::time::timeout(FAREWELL, self.cancel(control, &name)).await;
+        }
         // Both only keep the node's tree tidy; the outcome is the news.
         let _ = self.client.close(handle).await;
         let _ = self.client.unlink(control, &file).await;
         outcome
+    }
+
+    /// Ends the invoke of this name, whether it runs or waits for its turn.
+    async fn cancel(&self, control: InodeId, name: &str) -> Result<(), Error> {
+        let handle = self.open_emptied(control, CANCEL).await?;
+        let wrote = self.client.write_once(handle, 0, name.as_bytes(), FAREWELL).await;
+        // It was written; a handle that cannot be closed is timed out by the node.
+        let _ = self.client.close(handle).await;
+        wrote.map(drop)
     }
 
     /// Makes a file for a payload under a fresh name.

@@ -218,16 +218,30 @@ async fn services_are_found_by_id_and_by_export() {
 }
 
 #[tokio::test]
-async fn an_interrupt_leaves_no_payload_behind() {
+async fn an_interrupt_ends_the_invoke_and_leaves_no_payload_behind() {
     let playing = Playing::start(true).await;
+    playing.node.store.add(playing.control, "cancel", file(b""));
     let stop = CancellationToken::new();
     let pulled = stop.clone();
-    playing.node.store.react(move |_, _, _| {
+    let (tell, told) = std::sync::mpsc::channel();
+    playing.node.store.react(move |_, name, contents| {
         pulled.cancel();
+        tell.send((name.to_owned(), String::from_utf8(contents.to_vec()).unwrap()))
+            .unwrap();
         Ok(())
     });
     // There is no record, so without the interrupt this would be an error of another kind.
     let outcome = playing.service.invoke(b"{}", SOON, &stop).await;
     assert!(matches!(outcome, Err(Error::Stopped)), "{outcome:?}");
-    assert_eq!(playing.node.store.names(playing.control), ["invoke.json"]);
+    let written: Vec<_> = told.try_iter().collect();
+    let [(invoke, _), (cancel, name)] = &written[..] else {
+        panic!("{written:?}");
+    };
+    assert_eq!(cancel, "cancel");
+    assert_eq!(*invoke, format!("invoke.{name}.json"));
+    assert_eq!(
+        playing.node.store.names(playing.control),
+        ["cancel", "invoke.json"]
+    );
+    assert_eq!(playing.node.store.handles(), 0);
 }
