@@ -16,7 +16,7 @@ use spiderweb_transport::{Frame, Masking};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::route::{Answered, ClientId, Failed, Generation, Route, Unroutable};
+use self::route::{Answered, ClientId, Close, Failed, Generation, Route, Unroutable};
 use crate::outlet::{Goodbye, Outlet, Parcel};
 
 /// What a client is told whose request went down with a tunnel. Clients know this word.
@@ -140,9 +140,8 @@ impl Router {
         let mut slots = self.slots();
         let Some(slot) = slots.get_mut(node) else { return };
         slot.clients.remove(&client);
-        for handle in slot.route.leave(client) {
-            slot.close_handle(handle, Some(client), now);
-        }
+        slot.route.leave(client);
+        slot.close_handles(now);
         if slot.is_idle() && slot.route.lost_at().is_none() {
             slots.remove(node);
         }
@@ -184,9 +183,8 @@ impl Router {
             let mut slots = self.slots();
             let Some(slot) = slots.get_mut(node) else { return };
             match slot.route.answer(generation, peek, frame) {
-                Answered::Nobody => None,
-                Answered::Orphan { handle } => {
-                    slot.close_handle(handle, None, now);
+                Answered::Nobody => {
+                    slot.close_handles(now);
                     None
                 }
                 Answered::Client { client, tag, weight } => {
@@ -230,6 +228,7 @@ impl Router {
         let slot = slots.get_mut(node)?;
         let failed = slot.route.expire(now, patience);
         slot.fail(&failed);
+        slot.close_handles(now);
         slot.route.oldest(now)
     }
 
@@ -311,22 +310,22 @@ impl Slot {
         }
     }
 
-    fn close_handle(&mut self, handle: u64, client: Option<ClientId>, now: Duration) {
+    /// Has the node close what clients left open, as far as it keeps up.
+    fn close_handles(&mut self, now: Duration) {
         let Some(tunnel) = &self.tunnel else { return };
-        let Some(tag) = self.route.own_request(client, now) else {
-            return;
-        };
-        let text = format!(
-            r#"{{"channel":"acheron","type":"acheron.t_fs_close","tag":{},"h":{handle},"payload":{{}}}}"#,
-            tag.0
-        );
-        tunnel.push(Parcel {
-            frame: Frame::text_from(MASKING, &text),
-            weight: 0,
-            is_reply: false,
-            // Behind what the client asked of the handle.
-            from: client,
-        });
+        while let Some(Close { tag, handle, client }) = self.route.next_close(now) {
+            let text = format!(
+                r#"{{"channel":"acheron","type":"acheron.t_fs_close","tag":{},"h":{handle},"payload":{{}}}}"#,
+                tag.0
+            );
+            tunnel.push(Parcel {
+                frame: Frame::text_from(MASKING, &text),
+                weight: 0,
+                is_reply: false,
+                // Behind what the client asked of the handle.
+                from: Some(client),
+            });
+        }
     }
 }
 
@@ -342,5 +341,6 @@ pub(crate) fn unroutable_frame(tag: Tag, why: Unroutable) -> Frame {
     match why {
         Unroutable::NoTunnel => error_frame(Some(tag), Errno::EIO, UNAVAILABLE),
         Unroutable::Busy => error_frame(Some(tag), Errno::EAGAIN, "tunnel busy"),
+        Unroutable::TooManyHandles => error_frame(Some(tag), Errno::EMFILE, "too many open handles"),
     }
 }

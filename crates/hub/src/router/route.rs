@@ -11,10 +11,14 @@ use spiderweb_protocol::Tag;
 use spiderweb_protocol::control::{CLIENT_TAG_BITS, FrameKind, FramePeek};
 use spiderweb_protocol::fs::Op;
 
-/// Requests that may be on their way to one node.
+/// Requests of clients that may be on their way to one node.
 const MOST_OUTSTANDING: usize = 1024;
-/// Handles remembered for one client, so that they can be closed for it.
-const MOST_HANDLES: usize = 4096;
+/// Requests of the hub itself that may be on their way beside them.
+const MOST_CLOSES: usize = 64;
+/// Handles that one client may have open: as many as a node keeps. All are remembered, so that they can be closed for it.
+const MOST_HANDLES: usize = 16_384;
+/// Handles that wait to be closed. More than a node has can only be owed to one that never answers.
+const MOST_OWED: usize = 4 * MOST_HANDLES;
 /// Takeovers within [`CONTEST`] after which one more looks like a fight of two processes.
 const TAKEOVERS: usize = 3;
 /// See [`TAKEOVERS`].
@@ -45,6 +49,8 @@ pub(crate) enum Unroutable {
     NoTunnel,
     /// Too much is on its way already.
     Busy,
+    /// The client has too much open.
+    TooManyHandles,
 }
 
 /// A request that will not be answered.
@@ -77,10 +83,17 @@ pub(crate) enum Answered {
         tag: Tag,
         weight: usize,
     },
-    /// A client that has left, and a handle that nobody will close.
-    Orphan { handle: u64 },
-    /// Nobody: too late, or never asked.
+    /// Nobody: too late, or asked by the hub itself, or never.
     Nobody,
+}
+
+/// A handle that is to be closed for a client that left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Close {
+    pub(crate) tag: Tag,
+    pub(crate) handle: u64,
+    /// The client that asked things of the handle before.
+    pub(crate) client: ClientId,
 }
 
 #[derive(Debug)]
@@ -108,6 +121,10 @@ pub(crate) struct Route {
     last_tag: u32,
     last_client: u64,
     outstanding: HashMap<u32, Outstanding>,
+    /// Those of them that are the hub's own.
+    closes: usize,
+    /// Handles that are to be closed.
+    owed: VecDeque<(u64, ClientId)>,
     clients: HashMap<ClientId, Client>,
     /// Export roots as the node named them.
     roots: Vec<u64>,
@@ -161,6 +178,8 @@ impl Route {
 
     fn fail_all(&mut self) -> Vec<Failed> {
         // Handles died with the node's process, or the node closes them itself; nobody is to be told of them.
+        self.owed.clear();
+        self.closes = 0;
         let lost = self.outstanding.drain();
         let mut failed: Vec<_> = lost.filter_map(|(_, request)| request.failed()).collect();
         failed.retain(|failed| self.clients.contains_key(&failed.client));
@@ -189,9 +208,38 @@ impl Route {
         }
     }
 
-    /// The client's handles, to be closed.
-    pub(crate) fn leave(&mut self, client: ClientId) -> BTreeSet<u64> {
-        self.clients.remove(&client).unwrap_or_default().handles
+    /// A client is gone; its handles are to be closed.
+    pub(crate) fn leave(&mut self, client: ClientId) {
+        let handles = self.clients.remove(&client).unwrap_or_default().handles;
+        for handle in handles {
+            self.owe(handle, client);
+        }
+    }
+
+    fn owe(&mut self, handle: u64, client: ClientId) {
+        if self.is_attached && self.owed.len() < MOST_OWED {
+            self.owed.push_back((handle, client));
+        }
+    }
+
+    /// The next handle to close. There is one whenever a client has left, or one of these was answered or has expired.
+    pub(crate) fn next_close(&mut self, now: Duration) -> Option<Close> {
+        if !self.is_attached || self.closes >= MOST_CLOSES {
+            return None;
+        }
+        let (handle, client) = self.owed.pop_front()?;
+        self.closes += 1;
+        let tag = self.note(
+            client,
+            Outstanding {
+                client: None,
+                tag: Tag(0),
+                kind: FrameKind::Request(Op::Close),
+                weight: 0,
+                since: now,
+            },
+        );
+        Some(Close { tag, handle, client })
     }
 
     /// The tag under which a client's request goes to the node.
@@ -205,16 +253,22 @@ impl Route {
         if !self.is_attached {
             return Err(Unroutable::NoTunnel);
         }
-        if self.outstanding.len() >= MOST_OUTSTANDING {
+        if self.outstanding.len() - self.closes >= MOST_OUTSTANDING {
             return Err(Unroutable::Busy);
         }
-        if let (FrameKind::Request(Op::Close), Some(handle)) = (peek.kind, peek.handle)
-            && let Some(client) = self.clients.get_mut(&client)
-        {
-            client.handles.remove(&handle);
+        if let Some(client) = self.clients.get_mut(&client) {
+            match (peek.kind, peek.handle) {
+                (FrameKind::Request(Op::Open | Op::Create), _) if client.handles.len() >= MOST_HANDLES => {
+                    return Err(Unroutable::TooManyHandles);
+                }
+                (FrameKind::Request(Op::Close), Some(handle)) => {
+                    client.handles.remove(&handle);
+                }
+                _ => {}
+            }
         }
         Ok(self.note(
-            Some(client),
+            client,
             Outstanding {
                 client: Some(client),
                 tag: peek.tag.unwrap_or_default(),
@@ -225,24 +279,8 @@ impl Route {
         ))
     }
 
-    /// The tag of a request of the hub itself; it keeps its order with those of a client that has left.
-    pub(crate) fn own_request(&mut self, whose: Option<ClientId>, now: Duration) -> Option<Tag> {
-        (self.is_attached && self.outstanding.len() < MOST_OUTSTANDING).then(|| {
-            self.note(
-                whose,
-                Outstanding {
-                    client: None,
-                    tag: Tag(0),
-                    kind: FrameKind::Request(Op::Close),
-                    weight: 0,
-                    since: now,
-                },
-            )
-        })
-    }
-
-    fn note(&mut self, whose: Option<ClientId>, request: Outstanding) -> Tag {
-        let client = whose.map_or(0, ClientId::in_tags) << CLIENT_TAG_BITS;
+    fn note(&mut self, whose: ClientId, request: Outstanding) -> Tag {
+        let client = whose.in_tags() << CLIENT_TAG_BITS;
         // There are far fewer requests than tags, so this ends soon; 0 means "no tag" to some.
         loop {
             self.last_tag = (self.last_tag + 1) % (1 << CLIENT_TAG_BITS);
@@ -272,15 +310,20 @@ impl Route {
             _ => None,
         };
         let Some(id) = request.client else {
+            self.closes -= 1;
             return Answered::Nobody;
         };
         match (self.clients.get_mut(&id), opened) {
-            (None, Some(handle)) => return Answered::Orphan { handle },
-            (None, None) => return Answered::Nobody,
-            (Some(client), Some(handle)) if client.handles.len() < MOST_HANDLES => {
+            (None, opened) => {
+                if let Some(handle) = opened {
+                    self.owe(handle, id);
+                }
+                return Answered::Nobody;
+            }
+            (Some(client), Some(handle)) => {
                 client.handles.insert(handle);
             }
-            (Some(_), _) => {}
+            (Some(_), None) => {}
         }
         Answered::Client {
             client: id,
@@ -300,10 +343,14 @@ impl Route {
     /// Requests that have waited too long. Their late replies will be nobody's.
     pub(crate) fn expire(&mut self, now: Duration, patience: Duration) -> Vec<Failed> {
         let mut failed = Vec::new();
+        let closes = &mut self.closes;
         self.outstanding.retain(|_, request| {
             let is_over = request.since + patience <= now;
             if is_over {
-                failed.extend(request.failed());
+                match request.failed() {
+                    Some(request) => failed.push(request),
+                    None => *closes -= 1,
+                }
             }
             !is_over
         });

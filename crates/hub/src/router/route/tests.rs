@@ -96,12 +96,81 @@ fn handles_of_clients_that_left_are_closed() {
     let (close, _) = frame(r#"{"channel":"acheron","type":"acheron.t_fs_close","tag":4,"h":2,"payload":{}}"#);
     route.forward(client, &close, 0, NOW).unwrap();
     let late = route.forward(client, &request("open", 5), 0, NOW).unwrap();
-    assert_eq!(route.leave(client), BTreeSet::from([1, 3]));
+    route.leave(client);
+    assert_eq!(closed(&mut route), [1, 3]);
     let (peek, text) = reply("open", late, r#"{"h":77}"#);
+    assert_eq!(route.answer(generation, &peek, &text), Answered::Nobody);
+    assert_eq!(closed(&mut route), [77]);
+}
+
+/// The handles that are to be closed now.
+fn closed(route: &mut Route) -> Vec<u64> {
+    std::iter::from_fn(|| route.next_close(NOW))
+        .map(|close| close.handle)
+        .collect()
+}
+
+/// Has a client open this many handles, from 0 on.
+fn open_handles(route: &mut Route, generation: Generation, client: ClientId, count: usize) {
+    for handle in 0..count {
+        let up = route.forward(client, &request("open", 1), 0, NOW).unwrap();
+        let (peek, text) = reply("open", up, &format!(r#"{{"h":{handle}}}"#));
+        route.answer(generation, &peek, &text);
+    }
+}
+
+#[test]
+fn more_handles_than_may_be_on_their_way_are_closed_one_after_the_other() {
+    const COUNT: usize = MOST_OUTSTANDING + 300;
+    let (mut route, generation) = attached();
+    let (client, other) = (route.enter(false), route.enter(false));
+    open_handles(&mut route, generation, client, COUNT);
+    route.leave(client);
+    let mut closes: VecDeque<_> = std::iter::from_fn(|| route.next_close(NOW)).collect();
+    assert_eq!(closes.len(), MOST_CLOSES, "others have their places");
+    for tag in 0..MOST_OUTSTANDING as u32 {
+        route.forward(other, &request("read", tag), 0, NOW).unwrap();
+    }
     assert_eq!(
-        route.answer(generation, &peek, &text),
-        Answered::Orphan { handle: 77 }
+        route.forward(other, &request("read", 0), 0, NOW),
+        Err(Unroutable::Busy)
     );
+    let mut handles = Vec::new();
+    while let Some(close) = closes.pop_front() {
+        assert_eq!(close.client, client);
+        handles.push(close.handle);
+        let (peek, text) = reply("close", close.tag, "{}");
+        assert_eq!(route.answer(generation, &peek, &text), Answered::Nobody);
+        closes.extend(route.next_close(NOW));
+    }
+    assert!(handles.into_iter().eq(0..COUNT as u64), "each of them once");
+}
+
+#[test]
+fn closes_that_nobody_answers_make_room_for_the_next() {
+    let (mut route, generation) = attached();
+    let client = route.enter(false);
+    open_handles(&mut route, generation, client, MOST_CLOSES + 1);
+    route.leave(client);
+    assert_eq!(closed(&mut route).len(), MOST_CLOSES);
+    assert_eq!(route.expire(NOW, Duration::ZERO), [], "nobody waits for them");
+    assert_eq!(closed(&mut route), [MOST_CLOSES as u64]);
+    // A new tunnel owes nothing of the old one.
+    route.attach(NOW);
+    assert!(closed(&mut route).is_empty());
+}
+
+#[test]
+fn a_client_opens_as_much_as_can_be_closed_for_it() {
+    let (mut route, generation) = attached();
+    let client = route.enter(false);
+    open_handles(&mut route, generation, client, MOST_HANDLES);
+    assert_eq!(
+        route.forward(client, &request("create", 1), 0, NOW),
+        Err(Unroutable::TooManyHandles)
+    );
+    route.forward(client, &request("close", 1), 0, NOW).unwrap();
+    route.forward(client, &request("open", 1), 0, NOW).unwrap();
 }
 
 #[test]
@@ -243,21 +312,24 @@ proptest! {
 #[test]
 fn tags_tell_clients_apart() {
     let (mut route, now) = (Route::default(), Duration::ZERO);
-    route.attach(now);
+    let generation = route.attach(now).generation;
     let clients = [route.enter(false), route.enter(false)];
+    let opened = route.forward(clients[0], &request("open", 6), 0, now).unwrap();
     let mut tags = Vec::new();
     for _ in 0..2 {
         for client in clients {
             tags.push(route.forward(client, &request("read", 7), 0, now).unwrap().0);
         }
     }
+    let (peek, text) = reply("open", opened, r#"{"h":5}"#);
+    route.answer(generation, &peek, &text);
     let whose: Vec<_> = tags.iter().map(|tag| tag >> CLIENT_TAG_BITS).collect();
     assert!(whose[0] == whose[2] && whose[1] == whose[3] && whose[0] != whose[1]);
     assert!(whose.iter().all(|client| *client > 0) && tags.iter().all(|tag| *tag < 1 << 31));
     route.leave(clients[0]);
-    let close = route.own_request(Some(clients[0]), now).unwrap();
+    let close = route.next_close(now).unwrap();
     assert_eq!(
-        close.0 >> CLIENT_TAG_BITS,
+        close.tag.0 >> CLIENT_TAG_BITS,
         whose[0],
         "in order with what it asked"
     );
