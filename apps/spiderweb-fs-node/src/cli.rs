@@ -9,6 +9,7 @@ mod hub;
 mod services;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +37,9 @@ const TOKEN_VARIABLE: &str = "SPIDERWEB_FS_NODE_AUTH_TOKEN";
     after_help = "Without --export the current folder is served read-write as `work`.\n\
                   SPIDERWEB_FS_NODE_AUTH_TOKEN sets the token when --auth-token is not given, \
                   SPIDERWEB_AUTH_TOKEN that for the hub when --control-auth-token is not; \
-                  SPIDERWEB_LOG chooses what is logged (`warn`, `info`, `debug`)."
+                  SPIDERWEB_LOG chooses what is logged (`warn`, `info`, `debug`).\n\
+                  `spiderweb-fs-node check FILE_OR_DIR…` says what is wrong with manifests of services; on Windows \
+                  `spiderweb-fs-node service` makes the node a service of the system. Both have a --help of their own."
 )]
 struct Flags {
     /// Address to listen on: a literal IPv4 or IPv6 address
@@ -106,7 +109,9 @@ impl CliError {
     /// Tells the user, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if self.with_help {
-            print!("{}", Flags::command().render_help());
+            let help = Flags::command().render_help();
+            // A closed pipe is the reader's choice, here and below.
+            let _ = io::stdout().write_all(help.to_string().as_bytes());
         }
         report(self.lines())
     }
@@ -120,7 +125,7 @@ impl CliError {
 /// Says what went wrong on stderr: in words, then under the original's name alone.
 pub(crate) fn report(lines: [&str; 2]) -> ExitCode {
     for line in lines {
-        eprintln!("error: {line}");
+        let _ = writeln!(io::stderr(), "error: {line}");
     }
     ExitCode::FAILURE
 }
@@ -338,7 +343,15 @@ fn explain(error: &clap::Error) -> CliError {
     }
     match error.kind() {
         ErrorKind::UnknownArgument => CliError {
-            words: format!("unknown argument: {flag}"),
+            words: match &*flag {
+                "check" => {
+                    "unknown argument: check; it comes first, as in `spiderweb-fs-node check FILE`".to_owned()
+                }
+                "service" if !cfg!(windows) => {
+                    "unknown argument: service; nodes are services of Windows alone".to_owned()
+                }
+                _ => format!("unknown argument: {flag}"),
+            },
             name: "InvalidArguments",
             with_help: true,
         },

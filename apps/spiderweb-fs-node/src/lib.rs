@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use spiderweb_daemon::EndSignals;
 use spiderweb_node::{LockError, Node, NodeConfig, StartError, StoreError};
+use spiderweb_protocol::EntryName;
 use spiderweb_runtime::{adopt_orphans, run_helper};
 
 use crate::cli::{Command, Plan};
@@ -233,6 +234,12 @@ async fn start(config: NodeConfig) -> Result<Node, Failure> {
         let access = if export.read_only { "ro" } else { "rw" };
         if !config.default_export {
             tracing::info!("Export {} => {} ({access})", export.name, export.path.display());
+        }
+        if let Err(error) = EntryName::new(&export.name) {
+            tracing::warn!(
+                "clients that show exports as folders cannot show `{}`: {error}",
+                export.name
+            );
         }
     }
     if config.control.is_some() {

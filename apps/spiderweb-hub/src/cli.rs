@@ -55,7 +55,7 @@ struct Flags {
     database: Option<PathBuf>,
 
     /// File of the admin, user and node tokens; made with access for its owner only
-    #[arg(long, value_name = "FILE", env = "SPIDERWEB_HUB_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "SPIDERWEB_HUB_AUTH_TOKENS")]
     token_file: Option<PathBuf>,
 
     /// File whose first line is the operator token

@@ -64,7 +64,7 @@ impl From<StartError> for Failure {
                 std::io::ErrorKind::AddrNotAvailable => "; --bind needs an address of this machine",
                 _ => "",
             },
-            StartError::Audit(_) => "; name another with --audit-file, or none",
+            StartError::Audit { .. } => "; name another with --audit-file, or none",
             _ => "",
         };
         Self(format!("{error}{hint}"))

@@ -143,6 +143,9 @@ impl Audit {
 
 impl AuditFile {
     fn open(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let file = private::append(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -225,7 +228,7 @@ mod tests {
     #[test]
     fn what_strangers_say_fills_neither_memory_nor_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.jsonl");
+        let path = folder.path().join("of a hub without other files/audit.jsonl");
         let audit = Audit::open(Some(&path)).unwrap();
         for _ in 0..2 * KEPT {
             audit.note(entry(&"é".repeat(100_000)));
@@ -241,7 +244,7 @@ mod tests {
         file.lock().unwrap().bytes = MOST_IN_FILE;
         audit.note(entry("q-last"));
         audit.flush();
-        let previous = fs::read_to_string(folder.path().join("audit.jsonl.previous")).unwrap();
+        let previous = fs::read_to_string(path.with_extension("jsonl.previous")).unwrap();
         assert_eq!(previous, written);
         let now = fs::read_to_string(&path).unwrap();
         assert!(now.contains("q-last") && now.lines().count() == 1, "{now}");

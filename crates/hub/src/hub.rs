@@ -42,8 +42,13 @@ pub enum StartError {
     #[error(transparent)]
     Tokens(#[from] TokenError),
     /// The audit file cannot be used.
-    #[error("cannot open the audit file: {0}")]
-    Audit(io::Error),
+    #[error("cannot open the audit file {path}: {reason}", path = path.display())]
+    Audit {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -126,7 +131,10 @@ impl Hub {
                 Database::Store(store) => store,
             };
             let tokens = Tokens::open(tokens, &mut random)?;
-            let audit = Audit::open(audit_file.as_deref()).map_err(StartError::Audit)?;
+            let audit = Audit::open(audit_file.as_deref()).map_err(|reason| StartError::Audit {
+                path: audit_file.unwrap_or_default(),
+                reason,
+            })?;
             let keeper = Keeper::open(store, terms, random.clone(), now_ms)?;
             Ok::<_, StartError>(Opened {
                 tokens,
