@@ -88,22 +88,36 @@ async fn admit(text: &[u8], shared: &Arc<Shared>) -> Result<(NodeId, Attachment)
     let payload = peek.payload(text);
     let hello = TunnelHello::decode(payload.as_ref()).map_err(|fault| refused(fault, None))?;
     let node = hello.node_id.clone();
-    authenticate(&hello, shared)
+    let attachment = attach(hello, shared)
         .await
         .map_err(|fault| refused(fault, Some(node.clone())))?;
-    let attachment = shared.router.attach(&node, shared.clock.now_ms());
     Ok((node, attachment))
 }
 
-async fn authenticate(hello: &TunnelHello, shared: &Arc<Shared>) -> Result<(), TunnelFault> {
-    let TunnelHello { node_id, node_secret } = hello.clone();
+async fn attach(hello: TunnelHello, shared: &Arc<Shared>) -> Result<Attachment, TunnelFault> {
+    let TunnelHello { node_id, node_secret } = hello;
+    let standing = shared.clone();
+    // Within the registry's turn: a node that is deleted afterwards takes the tunnel with it.
+    let attached = shared.registry(move |registry, now_ms| {
+        registry.authenticate(&node_id, &node_secret)?;
+        Ok(standing.router.attach(&node_id, now_ms))
+    });
+    attached.await.map_err(|refusal| fault_of(&refusal))
+}
+
+async fn authenticate(hello: TunnelHello, shared: &Arc<Shared>) -> Result<(), TunnelFault> {
+    let TunnelHello { node_id, node_secret } = hello;
     let checked = shared.registry(move |registry, _| registry.authenticate(&node_id, &node_secret));
-    checked.await.map_err(|refusal: Refusal| match refusal.code {
+    checked.await.map_err(|refusal| fault_of(&refusal))
+}
+
+fn fault_of(refusal: &Refusal) -> TunnelFault {
+    match refusal.code {
         Code::NodeNotFound => TunnelFault::NodeNotFound,
         Code::NodeAuthFailed => TunnelFault::NodeAuthFailed,
         // Never one of the two words that make a node forget itself.
         _ => TunnelFault::NoTunnel,
-    })
+    }
 }
 
 /// Whether a tunnel counts as dead that was last heard of so long ago, and whose oldest request has waited so long.
@@ -192,7 +206,7 @@ async fn converse(
                 let payload = peek.payload(&text);
                 let answer = match TunnelHello::decode(payload.as_ref()) {
                     Ok(hello) if hello.node_id != *node => Err(TunnelFault::AnotherNode),
-                    Ok(hello) => authenticate(&hello, shared).await,
+                    Ok(hello) => authenticate(hello, shared).await,
                     Err(fault) => Err(fault),
                 };
                 let text = match answer {
