@@ -4,7 +4,7 @@
 //! environment or network. Every invoke has an instance and outputs of its own.
 //!
 //! A module runs on a thread of the blocking pool, as a future that gives up the thread when the engine's epoch
-//! changes. Nothing changes the epoch but the deadline of some run, so nothing ticks while no run is late:
+//! changes. Nothing changes the epoch but a run that ends before its module does, so nothing ticks while no run is late:
 //!
 //! ```text
 //! runtime:  wait for the thread, the deadline or a cancellation ─► raise the flag, then change the epoch
@@ -150,7 +150,10 @@ impl Driver for WasmDriver {
             });
             let ended = tokio::select! {
                 biased;
-                worked = &mut work => return worked.map_or_else(lost, Worked::into_outcome),
+                worked = &mut work => {
+                    brake.release();
+                    return worked.map_or_else(lost, Worked::into_outcome);
+                }
                 () = invoke.cancel.cancelled() => Ended::Cancelled,
                 () = sleep_until(deadline) => Ended::TimedOut,
             };
@@ -214,6 +217,7 @@ impl Worked {
 struct Brake {
     stop: CancellationToken,
     engines: Arc<WasmEngines>,
+    is_released: bool,
 }
 
 impl Brake {
@@ -221,12 +225,21 @@ impl Brake {
         Self {
             stop: CancellationToken::new(),
             engines: Arc::clone(engines),
+            is_released: false,
         }
+    }
+
+    /// The module has ended by itself; no other one needs to look up.
+    fn release(mut self) {
+        self.is_released = true;
     }
 }
 
 impl Drop for Brake {
     fn drop(&mut self) {
+        if self.is_released {
+            return;
+        }
         // In this order: a module that yields must find the flag.
         self.stop.cancel();
         for engine in self.engines.all() {
