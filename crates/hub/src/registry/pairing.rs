@@ -11,9 +11,7 @@ use super::{Registry, millis};
 impl Registry {
     /// Makes an invite.
     pub fn create_invite(&mut self, request: &CreateInvite, now_ms: u64) -> Result<Invite, Refusal> {
-        let is_open =
-            |invite: &&record::Invite| invite.uses < invite.max_uses && invite.expires_at_ms > now_ms;
-        if self.invites.values().filter(is_open).count() >= self.terms.open_invites {
+        if self.open_invites(now_ms) >= self.terms.open_invites {
             return Err(Refusal::saying(Code::TooMany, "too many invites are open"));
         }
         self.meta.invites += 1;
@@ -49,7 +47,7 @@ impl Registry {
             uses: invite.uses,
             created_at_ms: invite.created_at_ms,
             expires_at_ms: invite.expires_at_ms,
-            is_open: invite.uses < invite.max_uses && invite.expires_at_ms > now_ms,
+            is_open: invite.is_open(now_ms),
         };
         let mut invites: Vec<_> = self.invites.values().map(shown).collect();
         // Ids are numbered, and 10 comes after 9.
@@ -273,9 +271,10 @@ impl Registry {
 
     /// Invites that can still be used, for the metrics.
     pub fn open_invites(&self, now_ms: u64) -> usize {
-        let is_open =
-            |invite: &&record::Invite| invite.uses < invite.max_uses && invite.expires_at_ms > now_ms;
-        self.invites.values().filter(is_open).count()
+        self.invites
+            .values()
+            .filter(|invite| invite.is_open(now_ms))
+            .count()
     }
 }
 

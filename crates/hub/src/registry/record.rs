@@ -54,6 +54,13 @@ pub(super) struct Invite {
     pub(super) last_use: Option<Use>,
 }
 
+impl Invite {
+    /// Whether a node may still join with it.
+    pub(super) fn is_open(&self, now_ms: u64) -> bool {
+        self.uses < self.max_uses && self.expires_at_ms > now_ms
+    }
+}
+
 /// Who used an invite last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Use {

@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::pairing::is_hopeless;
+use spiderweb_daemon::with_causes;
 use spiderweb_protocol::control::{
     Answer, Code, FieldFault, Fields, Refusal, VersionAck, request, version_payload,
 };
@@ -66,12 +67,6 @@ pub(crate) enum HubError {
     /// The token cannot be read or sent.
     #[error("{0}")]
     Token(String),
-}
-
-/// An error with what caused it, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What an operator can do about a refusal.

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spiderweb_daemon::with_causes;
 use spiderweb_protocol::control::{NODE_GONE_CLOSE, TunnelAnswer, TunnelHello, VersionAck};
 use spiderweb_protocol::limits::{MAX_FRAME, SEED_FRAME};
 use spiderweb_protocol::{EnvelopeError, Errno, Tag};
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attendance::Rounds;
-use super::connection::{HubError, with_causes};
+use super::connection::HubError;
 use super::line::{Generation, dial_hub};
 use crate::config::ControlConfig;
 use crate::dispatch::Service;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use spiderweb_daemon::with_causes;
 use spiderweb_protocol::{Dialect, ServiceId};
 use spiderweb_runtime::{BoxFuture, Journal, Saved};
 
@@ -104,12 +105,6 @@ impl StateJournal {
         let shared = self.0.clone();
         Box::pin(async move { shared.store(version).await })
     }
-}
-
-/// An error with what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl Shared {
