@@ -128,14 +128,16 @@ pub enum Answer<'a> {
     },
     /// The server does not talk to this peer at all: what the original says to a wrong bearer token.
     Denied(Refusal),
-    /// A push of another protocol on the same connection, such as a debug event.
+    /// No control frame, such as a debug event, or one that nobody asked for.
     Other,
 }
 
 impl<'a> Answer<'a> {
-    /// Reads a frame of the server.
+    /// Reads a frame of the server. Only what is no JSON is a fault; what is no control frame is to be skipped
+    /// (section 3.2).
     pub fn of(frame: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let fault = match ControlEnvelope::parse(frame) {
+        use EnvelopeError as E;
+        match ControlEnvelope::parse(frame) {
             Ok(envelope) if envelope.name == "error" => {
                 let member = |name: &str| envelope.error.as_ref()?.member(name)?.as_text();
                 let said = |name: &str| one_line(member(name).unwrap_or_default());
@@ -145,21 +147,28 @@ impl<'a> Answer<'a> {
                 });
             }
             Ok(envelope) => return Ok(Self::Reply(envelope)),
-            Err(fault) => fault.error,
-        };
+            Err(fault) => match fault.error {
+                E::NotAnObject => return Ok(Self::Other),
+                E::MissingField | E::InvalidType | E::UnsupportedType => {}
+                E::Syntax
+                | E::UnexpectedEnd
+                | E::DuplicateField
+                | E::InvalidBase64
+                | E::TooDeep
+                | E::TooManyValues => {
+                    return Err(fault.error);
+                }
+            },
+        }
         let root = read(frame)?;
         let member = |name: &str| root.member(name).and_then(Value::as_text);
-        match (member("channel"), member("type")) {
-            (None, Some("error")) => {
-                let said = |name: &str| one_line(member(name).unwrap_or_default());
-                Ok(Self::Denied(Refusal::saying(
-                    Code::from_wire(&said("code")),
-                    said("message"),
-                )))
-            }
-            (None, Some(_)) | (Some("acheron"), _) => Ok(Self::Other),
-            _ => Err(fault),
+        let code = Code::from_wire(member("code").unwrap_or_default());
+        let is_denial = member("type") == Some("error") && root.member("channel").is_none();
+        if is_denial && matches!(code, Code::ProviderAuthFailed | Code::AuthFailed) {
+            let message = one_line(member("message").unwrap_or_default());
+            return Ok(Self::Denied(Refusal::saying(code, message)));
         }
+        Ok(Self::Other)
     }
 }
 
@@ -316,6 +325,22 @@ mod tests {
         );
         let pushed = debug_event("workspace-topology", "control.workspace_topology", "{}", 5);
         assert_eq!(Answer::of(pushed.as_bytes()).unwrap(), Answer::Other);
+        let failed = server_error("execution_failed", "somebody else's business", 5);
+        for skipped in [
+            &failed,
+            "[]",
+            r#"{"foo":1}"#,
+            r#"{"channel":"control"}"#,
+            r#"{"channel":"chat","type":"chat.msg"}"#,
+            r#"{"channel":"control","type":"control.node_join","id":5}"#,
+            r#"{"channel":"acheron","type":"acheron.t_fs_hello","tag":1}"#,
+        ] {
+            assert_eq!(
+                Answer::of(skipped.as_bytes()).unwrap(),
+                Answer::Other,
+                "{skipped}"
+            );
+        }
         let Answer::Reply(reply) =
             Answer::of(br#"{"channel":"control","type":"control.pong","id":"a","ok":true}"#).unwrap()
         else {
