@@ -31,6 +31,9 @@ use crate::frame::{Frame, MAX_PAYLOAD, Masking};
 use crate::link::Link;
 use crate::outbox::Outbox;
 
+/// Bytes that may be queued when one more ping is answered.
+const MOST_UNREAD: usize = 64 * 1024;
+
 /// First read after a pause: most requests are a few hundred bytes, and many sockets wake for one at a time.
 const FIRST_READ: usize = 4 * 1024;
 /// Reads grow up to this size while they come back full.
@@ -225,6 +228,14 @@ impl WebSocket {
     /// Queues a frame built for this socket's [`WebSocket::masking`]; it leaves with the next flush.
     pub fn queue(&mut self, frame: Frame) {
         self.outbox.push(frame);
+    }
+
+    /// Queues the answer to a ping, unless the peer has left [`MOST_UNREAD`] bytes unread: whoever asks without end and
+    /// never reads an answer gets no more of them (RFC 6455, section 5.5.3: the newest may stand for all).
+    pub fn answer_ping(&mut self, payload: &[u8]) {
+        if self.queued_bytes() <= MOST_UNREAD {
+            self.queue(Frame::pong(self.masking, payload));
+        }
     }
 
     /// Writes what is queued; ready when everything is with the link. Many small frames leave in one write.

@@ -270,3 +270,29 @@ async fn a_peer_that_writes_header_and_payload_apart_is_not_slow() {
         "{REQUESTS} requests took {elapsed:?}"
     );
 }
+
+#[tokio::test]
+async fn whoever_pings_and_never_reads_is_answered_so_much_and_no_more() {
+    let (mut socket, mut deaf) = tcp_streams().await;
+    let ping = Frame::ping(Masking::Client, &[b'x'; 100]);
+    let asking = tokio::spawn(async move {
+        for _ in 0..200_000 {
+            if deaf.write_all(ping.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        // Open until all was sent.
+        deaf
+    });
+    let (mut pings, mut most) = (0, 0);
+    while pings < 200_000 {
+        match socket.receive().await.unwrap() {
+            Some(Message::Ping(payload)) => socket.answer_ping(&payload),
+            other => panic!("{other:?}"),
+        }
+        pings += 1;
+        most = most.max(socket.queued_bytes());
+    }
+    assert!(most <= 128 * 1024, "{most} bytes were kept for it");
+    drop(asking.await.unwrap());
+}

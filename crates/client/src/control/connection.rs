@@ -209,10 +209,7 @@ impl Connection {
         loop {
             match self.socket.receive().await {
                 Ok(Some(Message::Text(text))) => return Ok(text),
-                Ok(Some(Message::Ping(payload))) => {
-                    let pong = Frame::pong(self.socket.masking(), &payload);
-                    self.socket.queue(pong);
-                }
+                Ok(Some(Message::Ping(payload))) => self.socket.answer_ping(&payload),
                 Ok(Some(Message::Pong | Message::Unsupported { .. })) => {}
                 Ok(Some(Message::Close(_)) | None) => return Err("the hub hung up".to_owned()),
                 Err(error) => return Err(error.to_string()),

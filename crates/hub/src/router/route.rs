@@ -14,7 +14,7 @@ use spiderweb_protocol::fs::Op;
 /// Requests of clients that may be on their way to one node.
 const MOST_OUTSTANDING: usize = 1024;
 /// Requests of the hub itself that may be on their way beside them.
-const MOST_CLOSES: usize = 64;
+const MOST_CLOSES: usize = 8;
 /// Handles that one client may have open: as many as a node keeps. All are remembered, so that they can be closed for it.
 const MOST_HANDLES: usize = 16_384;
 /// Handles that wait to be closed. More than a node has can only be owed to one that never answers.

@@ -281,10 +281,7 @@ impl Connection {
         loop {
             match self.socket.receive().await? {
                 Some(Message::Text(text)) => return Ok(text),
-                Some(Message::Ping(payload)) => {
-                    let pong = Frame::pong(self.socket.masking(), &payload);
-                    self.socket.queue(pong);
-                }
+                Some(Message::Ping(payload)) => self.socket.answer_ping(&payload),
                 Some(Message::Pong | Message::Unsupported { .. }) => {}
                 Some(Message::Close(_)) | None => return Err(HubError::HungUp),
             }

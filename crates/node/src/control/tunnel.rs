@@ -265,10 +265,7 @@ impl Tunnel {
                     }
                     TunnelAnswer::Other => {}
                 },
-                Some(Message::Ping(payload)) => {
-                    let pong = Frame::pong(socket.masking(), &payload);
-                    socket.queue(pong);
-                }
+                Some(Message::Ping(payload)) => socket.answer_ping(&payload),
                 Some(Message::Pong | Message::Unsupported { .. }) => {}
                 Some(Message::Close(_)) | None => return Err(TunnelError::HungUp),
             }
