@@ -314,11 +314,20 @@ impl Shared {
         Ok(entries)
     }
 
+    /// Cuts or extends a file, which runs nothing. The number of changes afterwards.
+    fn truncate(&self, file: Local, size: u64) -> Result<u64, FsError> {
+        let config = || self.port.text(LiveFile::Config).to_vec();
+        self.tree().truncate(file, size, config)
+    }
+
     fn open(self: &Arc<Self>, file: Local, flags: OpenFlags) -> Result<Opened, FsError> {
         match self.past(file) {
             Some(_) if flags.writes() => return Err(FsError::ExportReadOnly),
             Some(_) => {}
             None => self.tree().check_file(file, flags.writes())?,
+        }
+        if flags.truncates() {
+            self.truncate(file, 0)?;
         }
         Ok(Opened {
             attr: self.attr(file)?,
@@ -327,7 +336,7 @@ impl Shared {
                 file,
                 self.writers.fetch_add(1, Ordering::Relaxed),
             )),
-            truncated: false,
+            truncated: flags.truncates(),
         })
     }
 

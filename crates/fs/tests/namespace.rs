@@ -289,6 +289,38 @@ fn a_write_is_stored_and_then_acts_on_the_whole_content() {
     assert_eq!(scene.told(), ["Cancel(b\"7\")"]);
 }
 
+/// As a shell redirects through a mount: no `truncate` of its own, only the bit.
+#[test]
+fn opening_with_the_truncate_bit_empties_a_file_and_runs_nothing() {
+    let scene = Scene::new();
+    let redirect = |path: &str, text: &str| {
+        let flags = OpenFlags(OpenFlags::WRITE.0 | OpenFlags::TRUNCATE);
+        let opened = scene.tree.open(scene.id(path), flags, Patience::Immediate);
+        let opened = opened.unwrap();
+        assert!(opened.truncated && opened.attr.sz == 0, "{path}");
+        write(&*opened.file, 0, text)
+    };
+    redirect("/control/invoke.json", r#"{"query":"a long one"}"#).unwrap();
+    redirect("/control/invoke.json", r#"{"q":2}"#).unwrap();
+    redirect("/config.json", r#"{"enabled":true}"#).unwrap();
+    redirect("/config.json", "{}").unwrap();
+    let told = [
+        r#"invoke - {"query":"a long one"}"#,
+        r#"invoke - {"q":2}"#,
+        "configure",
+        "configure",
+    ];
+    assert_eq!(scene.told(), told);
+
+    let reading = OpenFlags(OpenFlags::TRUNCATE);
+    let invoke = scene.id("/control/invoke.json");
+    let opened = scene.tree.open(invoke, reading, Patience::Immediate).unwrap();
+    assert!(
+        !opened.truncated && opened.attr.sz == 7,
+        "only together with writing"
+    );
+}
+
 #[test]
 fn a_large_payload_may_come_in_pieces() {
     let scene = Scene::new();

@@ -5,7 +5,6 @@ use spiderweb_protocol::{EntryName, InodeId};
 
 use super::Namespace;
 use super::layout::Kind;
-use super::port::LiveFile;
 use crate::source::{Aftermath, LONGEST_NAME};
 use crate::{FsError, Opened, Patience, Source, SourceKind};
 
@@ -101,8 +100,7 @@ impl Source for Namespace {
 
     fn truncate(&self, id: InodeId, size: u64) -> Result<Option<u64>, FsError> {
         let file = self.0.local(id)?;
-        let config = || self.0.port.text(LiveFile::Config).to_vec();
-        let changes = self.0.tree().truncate(file, size, config)?;
+        let changes = self.0.truncate(file, size)?;
         Ok(Some(id.get() + changes))
     }
 
