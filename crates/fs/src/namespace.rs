@@ -11,7 +11,7 @@ mod port;
 mod source;
 mod tree;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -102,6 +102,8 @@ struct Shared {
     /// Tells open files apart.
     writers: AtomicU64,
     owner: (u32, u32),
+    /// Nothing leads here any more but handles.
+    is_retired: AtomicBool,
 }
 
 impl Namespace {
@@ -117,7 +119,14 @@ impl Namespace {
             writers: AtomicU64::new(0),
             owner: owner(),
             identity,
+            is_retired: AtomicBool::new(false),
         })))
+    }
+
+    /// The service was removed: handles on its files are not known from now on (section 12), also if a service of the
+    /// same name comes back with the same ids.
+    pub fn retire(&self) {
+        self.0.is_retired.store(true, Ordering::Relaxed);
     }
 
     /// Shows other texts from now on. The events that tell of what is different.

@@ -322,6 +322,17 @@ fn opening_with_the_truncate_bit_empties_a_file_and_runs_nothing() {
 }
 
 #[test]
+fn handles_on_a_removed_service_are_not_known() {
+    let scene = Scene::new();
+    let invoke = scene.open("/control/invoke.json");
+    scene.tree.retire();
+    assert!(matches!(invoke.write(0, b"{}"), Err(FsError::UnknownHandle)));
+    let read = invoke.read(0, 10, Patience::Immediate);
+    assert!(matches!(read, Err(FsError::UnknownHandle)));
+    assert!(scene.told().is_empty());
+}
+
+#[test]
 fn a_large_payload_may_come_in_pieces() {
     let scene = Scene::new();
     let invoke = scene.open("/control/invoke.json");

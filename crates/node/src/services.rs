@@ -359,6 +359,7 @@ impl Services {
             return;
         };
         service.retire();
+        tree.retire();
         if let Some(place) = self.places.get_mut(place) {
             place.export = None;
         }

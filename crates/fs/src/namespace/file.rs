@@ -1,5 +1,6 @@
 //! An open file of a projected tree.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -32,6 +33,13 @@ impl NamespaceFile {
         }
     }
 
+    fn check_known(&self) -> Result<(), FsError> {
+        if self.shared.is_retired.load(Ordering::Relaxed) {
+            return Err(FsError::UnknownHandle);
+        }
+        Ok(())
+    }
+
     fn is_stored(&self) -> bool {
         self.shared
             .tree()
@@ -58,6 +66,7 @@ impl Drop for NamespaceFile {
 
 impl OpenFile for NamespaceFile {
     fn read(&self, offset: u64, len: usize, _patience: Patience) -> Result<Chunk, FsError> {
+        self.check_known()?;
         let text = self.text(offset)?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
         let end = start.saturating_add(len).min(text.len());
@@ -68,6 +77,7 @@ impl OpenFile for NamespaceFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<Aftermath, FsError> {
+        self.check_known()?;
         self.shared.write(self.file, offset, data, self.writer)
     }
 
