@@ -22,7 +22,7 @@ fn a_token_of_a_user_is_called_one() {
     let node = place.start(&hub, &["--invite-token", "inv-1"]);
     says(
         &node,
-        "control operation rejected during handshake: code=provisioning_required message=ask an admin",
+        "warning: control operation rejected during handshake: code=provisioning_required message=ask an admin",
     );
     says(&node, "the hub wants the admin token here");
     let complaints = node.log().matches("warning: ").count();

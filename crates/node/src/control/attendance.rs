@@ -229,7 +229,7 @@ impl Attendance<'_> {
         };
         let words = match error.refusal() {
             Some(refusal) => format!("{rejected}: code={} message={}", refusal.code, refusal.message),
-            None => format!("{failed}: {error}"),
+            None => error.told_as(failed),
         };
         self.report(&error, &words);
         if error.is_identity_lost() {
@@ -284,7 +284,7 @@ impl Attendance<'_> {
                 } else {
                     "lease refresh RPC failed"
                 };
-                self.report(&error, &format!("{words}: {error}"));
+                self.report(&error, &error.told_as(words));
                 return Err(Failure::of(&error));
             }
         };
@@ -332,7 +332,7 @@ impl Attendance<'_> {
             } else {
                 "control tunnel: service catalog upsert after reload failed"
             };
-            self.report(&error, &format!("{words}: {error}"));
+            self.report(&error, &error.told_as(words));
             return Ok(());
         };
         self.complaints.say(&format!(

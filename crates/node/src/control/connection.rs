@@ -81,6 +81,14 @@ fn hint(refusal: &Refusal) -> &'static str {
 }
 
 impl HubError {
+    /// A line of the log: what failed, and how. A handshake that was refused has a line of its own (section 1.6).
+    pub(crate) fn told_as(&self, what: &str) -> String {
+        match self {
+            Self::Gate(_) => self.to_string(),
+            _ => format!("{what}: {self}"),
+        }
+    }
+
     /// The refusal, if it is one of this operation.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         match self {

@@ -168,7 +168,7 @@ impl Flow<'_> {
                         )
                     }
                     HubError::Unreadable { .. } => format!("node invite join payload invalid: {error}"),
-                    _ => format!("node invite join request failed: {error}"),
+                    _ => error.told_as("node invite join request failed"),
                 };
                 self.failed(&error, &words)
             }
@@ -198,7 +198,7 @@ impl Flow<'_> {
                         refusal.code, refusal.message
                     ),
                     HubError::Unreadable { .. } => format!("node join-request response invalid: {error}"),
-                    _ => format!("node join-request failed: {error}"),
+                    _ => error.told_as("node join-request failed"),
                 };
                 self.failed(&error, &words)
             }
@@ -247,7 +247,7 @@ impl Flow<'_> {
             _ => {
                 let words = match &error {
                     HubError::Unreadable { .. } => format!("node join approval payload invalid: {error}"),
-                    _ => format!("node join approval attempt failed: {error}"),
+                    _ => error.told_as("node join approval attempt failed"),
                 };
                 return self.failed(&error, &words);
             }
