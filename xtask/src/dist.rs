@@ -35,8 +35,9 @@ const CLIENT: &str = "spiderweb";
 pub(crate) const LIBRARY: &str = "spiderweb-echo-driver-inproc";
 const LIBRARY_IN_CARGO: &str = "spiderweb_echo_driver_inproc";
 /// What is copied as it is: from, to.
-const COPIES: [(&str, &str); 4] = [
+const COPIES: [(&str, &str); 5] = [
     ("examples", "examples"),
+    ("docs", "docs"),
     ("crates/driver-sdk/include", "include"),
     ("LICENSE", "LICENSE"),
     ("README.md", "README.md"),

@@ -47,7 +47,7 @@ fn manual(layout: &mut Layout, command: Command) -> Result<()> {
     let is_client = command.get_name() == "spiderweb";
     let made = layout.path("pages.part");
     fs::create_dir_all(&made).context("making a folder for manual pages")?;
-    clap_mangen::generate_to(command, &made).context("making manual pages")?;
+    clap_mangen::generate_to(named_once(command), &made).context("making manual pages")?;
     if is_client {
         fs::rename(made.join(HUB), made.join(CLIENT_HUB)).context("renaming a manual page")?;
         let page = made.join("spiderweb.1");
@@ -56,6 +56,16 @@ fn manual(layout: &mut Layout, command: Command) -> Result<()> {
     }
     layout.copy(&made, MANUAL)?;
     fs::remove_dir_all(&made).context("removing what manual pages were made in")
+}
+
+/// The description without the program's name in front of it, which the page writes there itself.
+fn named_once(command: Command) -> Command {
+    let prefix = format!("{} - ", command.get_name());
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    match about.strip_prefix(&prefix) {
+        Some(rest) => command.about(rest.to_owned()),
+        None => command,
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +81,14 @@ mod tests {
             ("share/man/man1/spiderweb-fs-node.1", "\\-\\-export"),
             ("share/man/man1/spiderweb-fs-node-check.1", "FILE_OR_DIR"),
             ("share/man/man1/spiderweb-hub.1", "\\-\\-data\\-dir"),
+            (
+                "share/man/man1/spiderweb-fs-node.1",
+                "spiderweb\\-fs\\-node \\- Distributed filesystem",
+            ),
+            (
+                "share/man/man1/spiderweb-hub.1",
+                "spiderweb\\-hub \\- pairs nodes",
+            ),
             ("share/man/man1/spiderweb.1", "spiderweb\\-ls(1)"),
             ("share/man/man1/spiderweb.1", "spiderweb\\-hub\\-commands(1)"),
             ("share/man/man1/spiderweb-hub-commands.1", "invite"),
