@@ -35,12 +35,22 @@ pub struct Parsed {
     pub runtime_position: Position,
 }
 
+/// What some editors of Windows put in front of UTF-8, and JSON does not have.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 const IDENTIFIER: &str = "1 to 128 of the characters A-Z a-z 0-9 . _ -";
 
 /// Reads a text. The faults, if there are any, are in the order of the members' checks, so the first one is what the
 /// original would have said.
 pub fn parse(text: &[u8], context: Context<'_>) -> Result<Parsed, Vec<ManifestFault>> {
-    let root = Value::parse(text).map_err(|fault| vec![fault.into()])?;
+    let root = Value::parse(text).map_err(|fault| {
+        let mut fault = ManifestFault::from(fault);
+        if text.starts_with(BYTE_ORDER_MARK) {
+            "begins with a byte order mark".clone_into(&mut fault.what);
+            "UTF-8 without one".clone_into(&mut fault.right);
+        }
+        vec![fault]
+    })?;
     // It was UTF-8 a moment ago.
     let text = std::str::from_utf8(text).unwrap_or_default();
     let mut report = Report::new(text);

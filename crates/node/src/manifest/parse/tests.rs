@@ -185,3 +185,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_byte_order_mark_is_called_one() {
+    let text = "\u{feff}{\"service_id\":\"a\"}";
+    let faults = read(text, Dialect::Seed).unwrap_err();
+    assert_eq!(
+        faults[0].to_string(),
+        "1:1: begins with a byte order mark; must be UTF-8 without one"
+    );
+}
