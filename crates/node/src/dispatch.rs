@@ -36,7 +36,7 @@ pub(crate) struct Service {
     pub(crate) extra_runners: Arc<Semaphore>,
     lock_released: Notify,
     /// Attempts to take a lock that run at the same time; most are over at once.
-    pub(crate) lock_attempts: Semaphore,
+    pub(crate) lock_attempts: Arc<Semaphore>,
     pub(crate) wrong_tokens: WrongTokens,
     /// Places for peers that send large messages before hello.
     pub(crate) large_greetings: Semaphore,
@@ -154,7 +154,7 @@ impl Service {
             limits,
             extra_runners: Arc::new(Semaphore::new(limits.extra_runners)),
             lock_released: Notify::new(),
-            lock_attempts: Semaphore::new(LOCK_ATTEMPTS),
+            lock_attempts: Arc::new(Semaphore::new(LOCK_ATTEMPTS)),
             wrong_tokens: WrongTokens::default(),
             large_greetings: Semaphore::new(limits.large_greetings),
             tasks,
