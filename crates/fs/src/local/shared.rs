@@ -78,22 +78,34 @@ impl Shared {
     }
 
     /// Makes sure that a directory is watched before anybody learns what is in it.
+    ///
+    /// It counts as watched only once the system has said so: whoever comes while somebody else is about to add the
+    /// watch adds it as well, which changes nothing, rather than read what may change untold in between. Where the
+    /// system refuses, the next one asks again.
     pub(super) fn watch(&self, index: Index, directory: &Handle) {
-        let mut inodes = self.inodes();
-        if inodes.watch(index) {
-            let local = inodes.local(index);
-            drop(inodes);
-            self.watches.add(directory, local);
+        let local = {
+            let inodes = self.inodes();
+            if inodes.is_watched(index) {
+                return;
+            }
+            inodes.local(index)
+        };
+        if self.watches.add(directory, local) {
+            self.inodes().set_watched(index, true);
         }
     }
 
     /// Watches a directory again that the system may have stopped watching.
     pub(super) fn watch_again(&self, index: Index, directory: &Handle) {
-        let inodes = self.inodes();
-        if inodes.is_watched(index) {
-            let local = inodes.local(index);
-            drop(inodes);
-            self.watches.add(directory, local);
+        let local = {
+            let inodes = self.inodes();
+            if !inodes.is_watched(index) {
+                return;
+            }
+            inodes.local(index)
+        };
+        if !self.watches.add(directory, local) {
+            self.inodes().set_watched(index, false);
         }
     }
 
@@ -199,5 +211,80 @@ impl Shared {
         self.inodes()
             .end_change(local, result.as_ref().ok().map(|(_, stamp)| *stamp));
         result.map(|(value, _)| value)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::attr::Kind;
+    use super::*;
+
+    fn shared(folder: &Path) -> Result<Shared, FsError> {
+        Shared::new(Root::open(folder, false)?, 0)
+    }
+
+    #[test]
+    fn a_directory_that_the_system_refused_to_watch_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shared = shared(folder.path()).unwrap();
+        let working = std::mem::replace(&mut shared.watches, Watches::broken());
+        let root = shared.root.directory();
+        shared.watch(Index::ROOT, &root);
+        assert!(!shared.inodes().is_watched(Index::ROOT));
+        shared.watches = working;
+        shared.watch(Index::ROOT, &root);
+        assert!(shared.watches.has(shared.inodes().root_local()));
+        assert!(shared.inodes().is_watched(Index::ROOT));
+        shared.watches = Watches::broken();
+        shared.watch_again(Index::ROOT, &root);
+        assert!(!shared.inodes().is_watched(Index::ROOT));
+    }
+
+    /// Two who look into a directory at once: what the second one reads is watched, too.
+    #[test]
+    fn nobody_reads_a_directory_before_its_watch_is_there() {
+        const ROUNDS: usize = 500;
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path()).unwrap();
+        let directories: Vec<_> = (0..ROUNDS)
+            .map(|round| {
+                let name = format!("d{round}");
+                std::fs::create_dir(folder.path().join(&name)).unwrap();
+                let file = shared
+                    .root
+                    .open_at(&name, disk::LOOK, Patience::Blocking)
+                    .unwrap();
+                let stat = disk::stat(&file).unwrap();
+                let object = attr::object(&stat);
+                let index =
+                    shared
+                        .inodes()
+                        .register(object, Index::ROOT, &name, Kind::Directory, attr::stamp(&stat));
+                (index.unwrap(), file)
+            })
+            .collect();
+        // Spinning: what wakes a thread takes longer than what is looked for.
+        let arrived = AtomicUsize::new(0);
+        let unwatched = || {
+            let mut unwatched = 0;
+            for (round, (index, file)) in directories.iter().enumerate() {
+                arrived.fetch_add(1, Ordering::SeqCst);
+                while arrived.load(Ordering::SeqCst) < 2 * (round + 1) {
+                    std::thread::yield_now();
+                }
+                shared.watch(*index, file);
+                let local = shared.inodes().local(*index);
+                unwatched += usize::from(!shared.watches.has(local));
+            }
+            unwatched
+        };
+        let unwatched: usize = std::thread::scope(|scope| {
+            let both = [scope.spawn(unwatched), scope.spawn(unwatched)];
+            both.map(|thread| thread.join().unwrap()).into_iter().sum()
+        });
+        assert_eq!(unwatched, 0, "of {ROUNDS}");
     }
 }

@@ -79,5 +79,7 @@ impl Watches {
         cfg!(windows)
     }
 
-    pub(super) fn add(&self, _directory: &super::disk::Handle, _local: u64) {}
+    pub(super) fn add(&self, _directory: &super::disk::Handle, _local: u64) -> bool {
+        true
+    }
 }

@@ -60,14 +60,18 @@ impl Watches {
         self.inotify.is_some()
     }
 
-    /// Watches the directory behind a descriptor. Where the system refuses, its changes go unannounced.
-    pub(in crate::local) fn add(&self, directory: impl AsFd, local: u64) {
-        let Some(inotify) = &self.inotify else { return };
+    /// Watches the directory behind a descriptor. Where the system refuses, its changes go unannounced, and the answer is
+    /// no.
+    pub(in crate::local) fn add(&self, directory: impl AsFd, local: u64) -> bool {
+        let Some(inotify) = &self.inotify else {
+            return false;
+        };
         // The descriptor itself, not the path it was opened with: nothing can come in between.
         let path = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
         match inotify::add_watch(inotify, path, CHANGES) {
             Ok(watch) => {
                 self.directories().insert(watch, local);
+                true
             }
             Err(errno) => {
                 if !self.complained.swap(true, Ordering::Relaxed) {
@@ -80,6 +84,7 @@ impl Watches {
                         "some folders cannot be watched: {errno}{hint}; changes in them made by other programs will not be announced"
                     );
                 }
+                false
             }
         }
     }
@@ -131,6 +136,22 @@ impl Watches {
             dirty.insert(Dirty { directory, name });
         }
         overflowed
+    }
+}
+
+#[cfg(test)]
+impl Watches {
+    /// As if the system refused every watch.
+    pub(in crate::local) fn broken() -> Self {
+        Self {
+            inotify: Some(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether this directory is watched.
+    pub(in crate::local) fn has(&self, local: u64) -> bool {
+        self.directories().values().any(|watched| *watched == local)
     }
 }
 
