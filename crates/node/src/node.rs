@@ -117,7 +117,7 @@ impl Node {
         };
         news.set_roots(table.iter().map(|export| export.source().root()));
         let watcher = match disk_work {
-            DiskWork::OnThreads => Watcher::start(&sources, news.clone()),
+            DiskWork::OnThreads => Watcher::start(&sources, &news),
             // It has a thread of its own, and what that sees depends on when it runs.
             DiskWork::InTurn => None,
         };
