@@ -56,6 +56,10 @@ impl Shared {
         self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn renames(&self) -> MutexGuard<'_, Renames> {
+        self.renames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn answers_at_once(&self) -> bool {
         self.root.answers_at_once()
     }
@@ -134,15 +138,12 @@ impl Shared {
     }
 
     fn finished_renames(&self) -> u64 {
-        self.renames
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .finished
+        self.renames().finished
     }
 
     /// Whether a rename ended since `seen`, after waiting for those that run.
     fn renamed_since(&self, seen: u64, patience: Patience) -> Result<bool, FsError> {
-        let renames = self.renames.lock().unwrap_or_else(PoisonError::into_inner);
+        let renames = self.renames();
         if renames.running > 0 && patience == Patience::Immediate {
             return Err(FsError::NotNow);
         }
@@ -156,17 +157,8 @@ impl Shared {
 
     /// Runs a rename: the system call and the table's change count as one for [`at`](Self::at).
     pub(super) fn renaming<T>(&self, rename: impl FnOnce() -> Result<T, FsError>) -> Result<T, FsError> {
-        self.renames
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .running += 1;
-        let result = rename();
-        let mut renames = self.renames.lock().unwrap_or_else(PoisonError::into_inner);
-        renames.running -= 1;
-        renames.finished += 1;
-        drop(renames);
-        self.rename_done.notify_all();
-        result
+        let _running = RunningRename::begin(self);
+        rename()
     }
 
     /// Opens the export's path again when its directory was removed and made anew; its id stays.
@@ -192,11 +184,7 @@ impl Shared {
     }
 
     fn renames_are_quiet(&self) -> bool {
-        self.renames
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .running
-            == 0
+        self.renames().running == 0
     }
 
     /// Runs a change of one object. Until it ends the watcher leaves the object alone; the state it leaves is
@@ -206,11 +194,55 @@ impl Shared {
         local: u64,
         change: impl FnOnce() -> Result<(T, Stamp), FsError>,
     ) -> Result<T, FsError> {
-        self.inodes().begin_change(local);
-        let result = change();
-        self.inodes()
-            .end_change(local, result.as_ref().ok().map(|(_, stamp)| *stamp));
-        result.map(|(value, _)| value)
+        let mut running = RunningChange::begin(self, local);
+        let (value, stamp) = change()?;
+        running.left = Some(stamp);
+        Ok(value)
+    }
+}
+
+/// A rename that ends with this value: even if it panics, nobody waits for it any more.
+struct RunningRename<'s>(&'s Shared);
+
+impl<'s> RunningRename<'s> {
+    fn begin(shared: &'s Shared) -> Self {
+        shared.renames().running += 1;
+        Self(shared)
+    }
+}
+
+impl Drop for RunningRename<'_> {
+    fn drop(&mut self) {
+        let mut renames = self.0.renames();
+        renames.running -= 1;
+        renames.finished += 1;
+        drop(renames);
+        self.0.rename_done.notify_all();
+    }
+}
+
+/// A change that ends with this value: even if it panics, the watcher looks at the object again.
+struct RunningChange<'s> {
+    shared: &'s Shared,
+    local: u64,
+    /// The state it left, if it came to one.
+    left: Option<Stamp>,
+}
+
+impl<'s> RunningChange<'s> {
+    fn begin(shared: &'s Shared, local: u64) -> Self {
+        shared.inodes().begin_change(local);
+        Self {
+            shared,
+            local,
+            left: None,
+        }
+    }
+}
+
+impl Drop for RunningChange<'_> {
+    fn drop(&mut self) {
+        self.shared.inodes().end_change(self.local, self.left);
     }
 }
 
@@ -224,6 +256,21 @@ mod tests {
 
     fn shared(folder: &Path) -> Result<Shared, FsError> {
         Shared::new(Root::open(folder, false)?, 0)
+    }
+
+    #[test]
+    fn a_change_that_panics_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path()).unwrap();
+        let root = shared.inodes().root_local();
+        let fault = std::panic::AssertUnwindSafe(|| {
+            let change = || -> Result<((), Stamp), FsError> { panic!("a fault, on purpose") };
+            shared.renaming(|| shared.change(root, change))
+        });
+        assert!(std::panic::catch_unwind(fault).is_err());
+        assert!(shared.renames_are_quiet());
+        assert!(!shared.inodes().known(Index::ROOT).unwrap().busy);
+        assert_eq!(shared.finished_renames(), 1, "whoever waited for it looks again");
     }
 
     #[test]
