@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -38,8 +38,6 @@ pub struct OpenHandle {
     writable: bool,
     /// Milliseconds after the table's start.
     last_used: AtomicU64,
-    locked: AtomicBool,
-    closed: AtomicBool,
 }
 
 impl OpenHandle {
@@ -75,21 +73,6 @@ impl OpenHandle {
     pub fn file(&self) -> &dyn OpenFile {
         &*self.file
     }
-
-    /// Notes whether this handle holds a lock.
-    pub fn set_locked(&self, locked: bool) {
-        self.locked.store(locked, Ordering::Relaxed);
-    }
-
-    /// Whether this handle holds a lock.
-    pub fn is_locked(&self) -> bool {
-        self.locked.load(Ordering::Relaxed)
-    }
-
-    /// Whether `close` was asked for while somebody still uses it, for example to wait for a lock.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
 }
 
 /// Why no handle can be given.
@@ -106,8 +89,18 @@ pub struct Creation {
     pub name: EntryName,
 }
 
+/// A handle that was taken out of the table.
+pub struct Closed {
+    /// The handle. Its file closes with its last user.
+    pub handle: Arc<OpenHandle>,
+    /// It holds a lock.
+    pub was_locked: bool,
+}
+
 struct Slot {
     handle: Arc<OpenHandle>,
+    /// It holds a lock.
+    locked: bool,
     /// The session that used it last, in whose share it counts. `None`: all that used it have ended.
     owner: Option<SessionId>,
     /// The sessions that used it and live, the one that opened it first. It stays as long as there are any: who only
@@ -236,8 +229,6 @@ impl HandleTable {
             readable,
             writable,
             last_used: AtomicU64::new(self.millis(now)),
-            locked: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
         });
         // A request may end after its session; then its handle has to wait for another.
         let owner = slots.adopt(owner);
@@ -245,6 +236,7 @@ impl HandleTable {
             id.get(),
             Slot {
                 handle,
+                locked: false,
                 owner,
                 users: owner.into_iter().collect(),
                 undelivered: None,
@@ -284,15 +276,34 @@ impl HandleTable {
         self.slots().by_id.get(&id.get()).map(|slot| slot.handle.inode)
     }
 
+    /// Notes that a handle took a lock or gave it back.
+    ///
+    /// Nobody could give back the lock of a handle that is closed while it takes one. This and [`close`](Self::close)
+    /// change the same table under one lock, so one of them sees what the other did: either `close` says that there is a
+    /// lock, or this says that there is no such handle. Two flags that are checked crosswise would not do: both may be
+    /// read before either is seen to be set.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError::UnknownHandle`]: it is closed, and the caller has to give the lock back.
+    pub fn set_locked(&self, id: HandleId, locked: bool) -> Result<(), HandleError> {
+        let mut slots = self.slots();
+        let slot = slots.by_id.get_mut(&id.get()).ok_or(FsError::UnknownHandle)?;
+        slot.locked = locked;
+        Ok(())
+    }
+
     /// Takes the handle out. The file closes when its last user is done; dropping the value may wait for a disk.
-    pub fn close(&self, id: HandleId) -> Result<Arc<OpenHandle>, HandleError> {
+    pub fn close(&self, id: HandleId) -> Result<Closed, HandleError> {
         let mut slots = self.slots();
         let slot = slots.by_id.remove(&id.get()).ok_or(FsError::UnknownHandle)?;
         if let Some(owner) = slot.owner {
             slots.release(owner);
         }
-        slot.handle.closed.store(true, Ordering::Release);
-        Ok(slot.handle)
+        Ok(Closed {
+            handle: slot.handle,
+            was_locked: slot.locked,
+        })
     }
 
     /// Notes that nobody was told of a handle, because its session was over when the file had been made.
@@ -359,20 +370,14 @@ impl HandleTable {
                 let is_shared = |user| per_session.get(user).is_some_and(|share| share.is_shared);
                 match slot.owner {
                     None => last_used < limit,
-                    Some(_) => {
-                        slot.users.iter().all(is_shared) && last_used < idle_limit && !slot.handle.is_locked()
-                    }
+                    Some(_) => slot.users.iter().all(is_shared) && last_used < idle_limit && !slot.locked,
                 }
             })
             .collect();
         for owner in expired.iter().filter_map(|(_, slot)| slot.owner) {
             slots.release(owner);
         }
-        let closed = expired.into_iter().map(|(_, slot)| {
-            slot.handle.closed.store(true, Ordering::Release);
-            slot.handle
-        });
-        closed.collect()
+        expired.into_iter().map(|(_, slot)| slot.handle).collect()
     }
 
     /// How many handles are open.
@@ -409,9 +414,9 @@ impl Slots {
     /// are such.
     fn oldest(&self, owner: Option<SessionId>) -> Option<u64> {
         let own = self.by_id.iter().filter(|(_, slot)| slot.owner == owner);
-        let oldest = own.min_by_key(|(_, Slot { handle, users, .. })| {
-            let last_used = handle.last_used.load(Ordering::Relaxed);
-            (users.len() > 1, handle.is_locked(), last_used)
+        let oldest = own.min_by_key(|(_, slot)| {
+            let last_used = slot.handle.last_used.load(Ordering::Relaxed);
+            (slot.users.len() > 1, slot.locked, last_used)
         });
         oldest.map(|(id, _)| *id)
     }
@@ -419,7 +424,6 @@ impl Slots {
     /// Takes a handle out in favour of another. The file closes when the value is dropped.
     fn take_out(&mut self, id: u64) -> Option<Slot> {
         let slot = self.by_id.remove(&id)?;
-        slot.handle.closed.store(true, Ordering::Release);
         if let Some(owner) = slot.owner {
             self.release(owner);
         }
@@ -499,7 +503,7 @@ mod tests {
             table.begin_shared_session(),
         );
         let handle = open(&table, opener, start).unwrap();
-        table.get(handle, opener, start).unwrap().set_locked(true);
+        table.set_locked(handle, true).unwrap();
         table.get(handle, guest, start).unwrap();
         table.end_session(guest, start);
         assert!(table.expire(at(1)).is_empty(), "its opener lives");
@@ -510,8 +514,9 @@ mod tests {
         // The other way round, and by way of a hub: whoever used it counts.
         let guest = table.begin_session();
         for user in [guest, hub] {
-            table.get(handle, user, at(1)).unwrap().set_locked(false);
+            table.get(handle, user, at(1)).unwrap();
         }
+        table.set_locked(handle, false).unwrap();
         table.end_session(opener, at(1));
         let idle = at(1) + LONGEST_IDLE * 2;
         assert_eq!(table.expire(idle).len(), 1, "the opener's other handle");
@@ -558,7 +563,7 @@ mod tests {
         let hub = table.begin_shared_session();
         let at = |seconds| start + Duration::from_secs(seconds);
         let locked = open(&table, hub, start).unwrap();
-        table.get(locked, hub, start).unwrap().set_locked(true);
+        table.set_locked(locked, true).unwrap();
         let first = open(&table, hub, at(1)).unwrap();
         let second = open(&table, hub, at(2)).unwrap();
         assert!(table.check_room(hub).is_ok());
@@ -644,5 +649,38 @@ mod tests {
         let session = table.begin_session();
         let [a, b] = [(); 2].map(|()| open(&table, session, now).unwrap().get());
         assert!(a.abs_diff(b) > 1_000, "{a} {b}");
+    }
+
+    #[test]
+    fn a_lock_that_is_taken_while_its_handle_closes_is_given_back() {
+        const ROUNDS: usize = 5_000;
+        let now = Instant::now();
+        let table = HandleTable::new(ROUNDS * 4, GRACE, now);
+        let session = table.begin_session();
+        let handles: Vec<_> = (0..ROUNDS).map(|_| open(&table, session, now).unwrap()).collect();
+        let arrived = std::sync::atomic::AtomicUsize::new(0);
+        let (table, handles, arrived) = (&table, &handles, &arrived);
+        let meet = move |round: usize| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            while arrived.load(Ordering::SeqCst) < 2 * (round + 1) {
+                std::thread::yield_now();
+            }
+        };
+        let (given_back_by_lock, given_back_by_close) = std::thread::scope(|scope| {
+            let lock = move |(round, id): (usize, &HandleId)| {
+                meet(round);
+                table.set_locked(*id, true).is_err()
+            };
+            let close = move |(round, id): (usize, &HandleId)| {
+                meet(round);
+                table.close(*id).unwrap().was_locked
+            };
+            let locks = scope.spawn(move || handles.iter().enumerate().map(lock).collect::<Vec<_>>());
+            let closes = scope.spawn(move || handles.iter().enumerate().map(close).collect::<Vec<_>>());
+            (locks.join().unwrap(), closes.join().unwrap())
+        });
+        for (by_lock, by_close) in given_back_by_lock.into_iter().zip(given_back_by_close) {
+            assert!(by_lock != by_close, "one of them, and one alone");
+        }
     }
 }

@@ -489,12 +489,12 @@ impl Service {
             return Err(FsError::NotNow);
         }
         drop(open);
-        let open = self.handles.close(handle)?;
-        if open.is_locked() {
+        let closed = self.handles.close(handle)?;
+        if closed.was_locked {
             // Another request may still hold the file; the lock must be free when the client reads the reply.
-            let _ = open.file().lock(LockKind::Unlock);
+            let _ = closed.handle.file().lock(LockKind::Unlock);
         }
-        drop(open);
+        drop(closed);
         self.wake_lock_waiters();
         Ok(Reply::Done)
     }
@@ -519,11 +519,11 @@ impl Service {
             return Err(FsError::NotImplemented);
         }
         handle.file().lock(kind)?;
-        handle.set_locked(kind != LockKind::Unlock);
-        if handle.is_closed() {
-            // Closed while it waited: nobody could give this lock back any more.
+        if let Err(closed) = self.handles.set_locked(handle.id(), kind != LockKind::Unlock) {
+            // Closed meanwhile: nobody else will give this lock back.
             let _ = handle.file().lock(LockKind::Unlock);
-            return Err(FsError::UnknownHandle);
+            self.wake_lock_waiters();
+            return Err(closed);
         }
         // A conversion from exclusive to shared lets others in as well.
         if kind != LockKind::Exclusive {
