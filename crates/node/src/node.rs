@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use crate::config::{ControlConfig, ExportConfig, Limits, NodeConfig, PairMode};
 use crate::control::Control;
-use crate::dispatch::Service;
 use crate::listener;
 use crate::manifest::Sources;
 use crate::pairing::Stage;
 use crate::services::{ManifestFaults, Reloader, Services, now_ms};
+use crate::shared::Service;
 use crate::state::{IdentityStore, StoreError};
 use spiderweb_daemon::{DiskWork, Tasks};
 
