@@ -4,10 +4,9 @@
 //! have. So a handle outlives the sessions that used it by a time of grace, and whoever used it last owns it. Numbers
 //! are random, so that nobody finds another's by counting.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -26,7 +25,7 @@ pub const LONGEST_IDLE: Duration = Duration::from_secs(60 * 60);
 const MOST_USERS: usize = 64;
 
 /// Numbers a session for as long as the process runs. Never reused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SessionId(pub u64);
 
 /// An open file within the node.
@@ -36,10 +35,6 @@ pub struct OpenHandle {
     file: Box<dyn OpenFile>,
     readable: bool,
     writable: bool,
-    /// Milliseconds after the table's start.
-    last_used: AtomicU64,
-    locked: AtomicBool,
-    closed: AtomicBool,
 }
 
 impl OpenHandle {
@@ -75,21 +70,6 @@ impl OpenHandle {
     pub fn file(&self) -> &dyn OpenFile {
         &*self.file
     }
-
-    /// Notes whether this handle holds a lock.
-    pub fn set_locked(&self, locked: bool) {
-        self.locked.store(locked, Ordering::Relaxed);
-    }
-
-    /// Whether this handle holds a lock.
-    pub fn is_locked(&self) -> bool {
-        self.locked.load(Ordering::Relaxed)
-    }
-
-    /// Whether `close` was asked for while somebody still uses it, for example to wait for a lock.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
 }
 
 /// Why no handle can be given.
@@ -106,8 +86,20 @@ pub struct Creation {
     pub name: EntryName,
 }
 
+/// A handle that was taken out of the table.
+pub struct Closed {
+    /// The handle. Its file closes with its last user.
+    pub handle: Arc<OpenHandle>,
+    /// It holds a lock.
+    pub was_locked: bool,
+}
+
 struct Slot {
     handle: Arc<OpenHandle>,
+    /// It holds a lock.
+    locked: bool,
+    /// Milliseconds after the table's start.
+    last_used: u64,
     /// The session that used it last, in whose share it counts. `None`: all that used it have ended.
     owner: Option<SessionId>,
     /// The sessions that used it and live, the one that opened it first. It stays as long as there are any: who only
@@ -117,9 +109,35 @@ struct Slot {
     undelivered: Option<Creation>,
 }
 
+/// Where a handle stands in the order in which those of one owner are closed in favour of others: one that others use
+/// or that holds a lock only after all that are not such, else the longest unused first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Rank {
+    /// First the handles of nobody.
+    owner: Option<SessionId>,
+    has_others: bool,
+    locked: bool,
+    last_used: u64,
+    id: u64,
+}
+
+impl Slot {
+    fn rank(&self) -> Rank {
+        Rank {
+            owner: self.owner,
+            has_others: self.users.len() > 1,
+            locked: self.locked,
+            last_used: self.last_used,
+            id: self.handle.id.get(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Slots {
     by_id: HashMap<u64, Slot>,
+    /// The rank of every handle, so that nobody who opens a file has to look at all of them.
+    ranks: BTreeSet<Rank>,
     /// Handles of each session that is not over.
     per_session: HashMap<SessionId, Share>,
     sessions: u64,
@@ -159,7 +177,7 @@ impl HandleTable {
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
-        // A panic while the lock is held leaves the map usable: every change is one insertion or removal.
+        // A panic while the lock is held leaves the table usable: every change of it is over before anything else is done.
         self.slots
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -189,8 +207,7 @@ impl HandleTable {
         let slots = self.slots();
         let own = slots.per_session.get(&session).copied().unwrap_or_default();
         let is_used_up = own.count >= self.per_session && !own.is_shared;
-        let full =
-            slots.by_id.len() >= self.capacity && slots.by_id.values().all(|slot| slot.owner.is_some());
+        let full = slots.by_id.len() >= self.capacity && slots.oldest(None).is_none();
         if is_used_up || full && !own.is_shared {
             Err(FsError::TooManyOpen)
         } else {
@@ -235,21 +252,17 @@ impl HandleTable {
             file,
             readable,
             writable,
-            last_used: AtomicU64::new(self.millis(now)),
-            locked: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
         });
         // A request may end after its session; then its handle has to wait for another.
         let owner = slots.adopt(owner);
-        slots.by_id.insert(
-            id.get(),
-            Slot {
-                handle,
-                owner,
-                users: owner.into_iter().collect(),
-                undelivered: None,
-            },
-        );
+        slots.add(Slot {
+            handle,
+            locked: false,
+            last_used: self.millis(now),
+            owner,
+            users: owner.into_iter().collect(),
+            undelivered: None,
+        });
         drop(slots);
         // Closing may wait for a disk, so it happens without the lock.
         drop(evicted);
@@ -258,19 +271,24 @@ impl HandleTable {
 
     /// The handle, which from now on belongs to the session that asks; those that used it before keep it alive too.
     pub fn get(&self, id: HandleId, user: SessionId, now: Instant) -> Result<Arc<OpenHandle>, HandleError> {
-        let mut guard = self.slots();
-        let slots = &mut *guard;
-        let slot = slots.by_id.get_mut(&id.get()).ok_or(FsError::UnknownHandle)?;
-        slot.handle.last_used.store(self.millis(now), Ordering::Relaxed);
-        let handle = slot.handle.clone();
-        if slot.owner != Some(user) && slots.per_session.contains_key(&user) {
-            if !slot.users.contains(&user) {
-                if slot.users.len() == MOST_USERS {
-                    slot.users.remove(1);
+        let mut slots = self.slots();
+        let is_live = slots.per_session.contains_key(&user);
+        let found = slots.update(id.get(), |slot| {
+            let previous = slot.owner;
+            slot.last_used = self.millis(now);
+            if is_live && previous != Some(user) {
+                if !slot.users.contains(&user) {
+                    if slot.users.len() == MOST_USERS {
+                        slot.users.remove(1);
+                    }
+                    slot.users.push(user);
                 }
-                slot.users.push(user);
+                slot.owner = Some(user);
             }
-            let previous = slot.owner.replace(user);
+            (slot.handle.clone(), slot.owner != previous, previous)
+        });
+        let (handle, is_adopted, previous) = found.ok_or(FsError::UnknownHandle)?;
+        if is_adopted {
             slots.adopt(user);
             if let Some(previous) = previous {
                 slots.release(previous);
@@ -284,15 +302,29 @@ impl HandleTable {
         self.slots().by_id.get(&id.get()).map(|slot| slot.handle.inode)
     }
 
-    /// Takes the handle out. The file closes when its last user is done; dropping the value may wait for a disk.
-    pub fn close(&self, id: HandleId) -> Result<Arc<OpenHandle>, HandleError> {
+    /// Notes that a handle took a lock or gave it back.
+    ///
+    /// Nobody could give back the lock of a handle that is closed while it takes one. This and [`close`](Self::close)
+    /// change the same table under one lock, so one of them sees what the other did: either `close` says that there is a
+    /// lock, or this says that there is no such handle. Two flags that are checked crosswise would not do: both may be
+    /// read before either is seen to be set.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError::UnknownHandle`]: it is closed, and the caller has to give the lock back.
+    pub fn set_locked(&self, id: HandleId, locked: bool) -> Result<(), HandleError> {
         let mut slots = self.slots();
-        let slot = slots.by_id.remove(&id.get()).ok_or(FsError::UnknownHandle)?;
-        if let Some(owner) = slot.owner {
-            slots.release(owner);
-        }
-        slot.handle.closed.store(true, Ordering::Release);
-        Ok(slot.handle)
+        let changed = slots.update(id.get(), |slot| slot.locked = locked);
+        changed.ok_or(FsError::UnknownHandle)
+    }
+
+    /// Takes the handle out. The file closes when its last user is done; dropping the value may wait for a disk.
+    pub fn close(&self, id: HandleId) -> Result<Closed, HandleError> {
+        let slot = self.slots().take_out(id.get()).ok_or(FsError::UnknownHandle)?;
+        Ok(Closed {
+            handle: slot.handle,
+            was_locked: slot.locked,
+        })
     }
 
     /// Notes that nobody was told of a handle, because its session was over when the file had been made.
@@ -332,15 +364,25 @@ impl HandleTable {
         if !slots.per_session.remove(&session).is_some_and(has_used) {
             return;
         }
-        for slot in slots.by_id.values_mut() {
-            slot.users.retain(|user| *user != session);
-            if slot.owner != Some(session) {
-                continue;
-            }
-            slot.owner = slot.users.last().copied();
-            match slot.owner.and_then(|heir| slots.per_session.get_mut(&heir)) {
-                Some(share) => share.count += 1,
-                None => slot.handle.last_used.store(now, Ordering::Relaxed),
+        let used = slots
+            .by_id
+            .iter()
+            .filter(|(_, slot)| slot.users.contains(&session));
+        let used: Vec<u64> = used.map(|(id, _)| *id).collect();
+        for id in used {
+            let heir = slots.update(id, |slot| {
+                slot.users.retain(|user| *user != session);
+                if slot.owner != Some(session) {
+                    return None;
+                }
+                slot.owner = slot.users.last().copied();
+                if slot.owner.is_none() {
+                    slot.last_used = now;
+                }
+                slot.owner
+            });
+            if let Some(share) = heir.flatten().and_then(|heir| slots.per_session.get_mut(&heir)) {
+                share.count += 1;
             }
         }
     }
@@ -355,24 +397,21 @@ impl HandleTable {
         let expired: Vec<_> = slots
             .by_id
             .extract_if(|_, slot| {
-                let last_used = slot.handle.last_used.load(Ordering::Relaxed);
+                let last_used = slot.last_used;
                 let is_shared = |user| per_session.get(user).is_some_and(|share| share.is_shared);
                 match slot.owner {
                     None => last_used < limit,
-                    Some(_) => {
-                        slot.users.iter().all(is_shared) && last_used < idle_limit && !slot.handle.is_locked()
-                    }
+                    Some(_) => slot.users.iter().all(is_shared) && last_used < idle_limit && !slot.locked,
                 }
             })
             .collect();
-        for owner in expired.iter().filter_map(|(_, slot)| slot.owner) {
-            slots.release(owner);
+        for (_, slot) in &expired {
+            slots.ranks.remove(&slot.rank());
+            if let Some(owner) = slot.owner {
+                slots.release(owner);
+            }
         }
-        let closed = expired.into_iter().map(|(_, slot)| {
-            slot.handle.closed.store(true, Ordering::Release);
-            slot.handle
-        });
-        closed.collect()
+        expired.into_iter().map(|(_, slot)| slot.handle).collect()
     }
 
     /// How many handles are open.
@@ -405,21 +444,42 @@ impl Slots {
         }
     }
 
-    /// The handle of this owner that was not used for longest; one that others use or that holds a lock only if all
-    /// are such.
+    /// The handle of this owner to be closed before its others.
     fn oldest(&self, owner: Option<SessionId>) -> Option<u64> {
-        let own = self.by_id.iter().filter(|(_, slot)| slot.owner == owner);
-        let oldest = own.min_by_key(|(_, Slot { handle, users, .. })| {
-            let last_used = handle.last_used.load(Ordering::Relaxed);
-            (users.len() > 1, handle.is_locked(), last_used)
-        });
-        oldest.map(|(id, _)| *id)
+        let first = Rank {
+            owner,
+            has_others: false,
+            locked: false,
+            last_used: 0,
+            id: 0,
+        };
+        let oldest = self.ranks.range(first..).next();
+        oldest.filter(|rank| rank.owner == owner).map(|rank| rank.id)
     }
 
-    /// Takes a handle out in favour of another. The file closes when the value is dropped.
+    fn add(&mut self, slot: Slot) {
+        let rank = slot.rank();
+        self.ranks.insert(rank);
+        self.by_id.insert(rank.id, slot);
+    }
+
+    /// Changes a handle, and with it its rank.
+    fn update<T>(&mut self, id: u64, change: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let slot = self.by_id.get_mut(&id)?;
+        let before = slot.rank();
+        let value = change(slot);
+        let after = slot.rank();
+        if after != before {
+            self.ranks.remove(&before);
+            self.ranks.insert(after);
+        }
+        Some(value)
+    }
+
+    /// Takes a handle out. The file closes when the value is dropped.
     fn take_out(&mut self, id: u64) -> Option<Slot> {
         let slot = self.by_id.remove(&id)?;
-        slot.handle.closed.store(true, Ordering::Release);
+        self.ranks.remove(&slot.rank());
         if let Some(owner) = slot.owner {
             self.release(owner);
         }
@@ -434,6 +494,9 @@ fn random_number() -> Result<u64, FsError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use proptest::prelude::*;
     use spiderweb_protocol::fs::LockKind;
 
     use super::*;
@@ -499,7 +562,7 @@ mod tests {
             table.begin_shared_session(),
         );
         let handle = open(&table, opener, start).unwrap();
-        table.get(handle, opener, start).unwrap().set_locked(true);
+        table.set_locked(handle, true).unwrap();
         table.get(handle, guest, start).unwrap();
         table.end_session(guest, start);
         assert!(table.expire(at(1)).is_empty(), "its opener lives");
@@ -510,8 +573,9 @@ mod tests {
         // The other way round, and by way of a hub: whoever used it counts.
         let guest = table.begin_session();
         for user in [guest, hub] {
-            table.get(handle, user, at(1)).unwrap().set_locked(false);
+            table.get(handle, user, at(1)).unwrap();
         }
+        table.set_locked(handle, false).unwrap();
         table.end_session(opener, at(1));
         let idle = at(1) + LONGEST_IDLE * 2;
         assert_eq!(table.expire(idle).len(), 1, "the opener's other handle");
@@ -558,7 +622,7 @@ mod tests {
         let hub = table.begin_shared_session();
         let at = |seconds| start + Duration::from_secs(seconds);
         let locked = open(&table, hub, start).unwrap();
-        table.get(locked, hub, start).unwrap().set_locked(true);
+        table.set_locked(locked, true).unwrap();
         let first = open(&table, hub, at(1)).unwrap();
         let second = open(&table, hub, at(2)).unwrap();
         assert!(table.check_room(hub).is_ok());
@@ -644,5 +708,88 @@ mod tests {
         let session = table.begin_session();
         let [a, b] = [(); 2].map(|()| open(&table, session, now).unwrap().get());
         assert!(a.abs_diff(b) > 1_000, "{a} {b}");
+    }
+
+    #[test]
+    fn a_lock_that_is_taken_while_its_handle_closes_is_given_back() {
+        const ROUNDS: usize = 5_000;
+        let now = Instant::now();
+        let table = HandleTable::new(ROUNDS * 4, GRACE, now);
+        let session = table.begin_session();
+        let handles: Vec<_> = (0..ROUNDS).map(|_| open(&table, session, now).unwrap()).collect();
+        let arrived = AtomicUsize::new(0);
+        let (table, handles, arrived) = (&table, &handles, &arrived);
+        let meet = move |round: usize| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            while arrived.load(Ordering::SeqCst) < 2 * (round + 1) {
+                std::thread::yield_now();
+            }
+        };
+        let (given_back_by_lock, given_back_by_close) = std::thread::scope(|scope| {
+            let lock = move |(round, id): (usize, &HandleId)| {
+                meet(round);
+                table.set_locked(*id, true).is_err()
+            };
+            let close = move |(round, id): (usize, &HandleId)| {
+                meet(round);
+                table.close(*id).unwrap().was_locked
+            };
+            let locks = scope.spawn(move || handles.iter().enumerate().map(lock).collect::<Vec<_>>());
+            let closes = scope.spawn(move || handles.iter().enumerate().map(close).collect::<Vec<_>>());
+            (locks.join().unwrap(), closes.join().unwrap())
+        });
+        for (by_lock, by_close) in given_back_by_lock.into_iter().zip(given_back_by_close) {
+            assert!(by_lock != by_close, "one of them, and one alone");
+        }
+    }
+
+    /// What `oldest` finds by its order, found by looking at every handle.
+    fn oldest_of_all(slots: &Slots, owner: Option<SessionId>) -> Option<(bool, bool, u64)> {
+        let own = slots.by_id.values().filter(|slot| slot.owner == owner);
+        own.map(|slot| (slot.users.len() > 1, slot.locked, slot.last_used))
+            .min()
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_handles_is_what_is_known_of_them(
+            steps in prop::collection::vec((0..6_u8, 0..4_usize, any::<prop::sample::Index>()), 1..200),
+        ) {
+            let start = Instant::now();
+            let table = HandleTable::new(16, GRACE, start);
+            let mut sessions: Vec<_> = (0..4).map(|_| table.begin_session()).collect();
+            sessions[0] = table.begin_shared_session();
+            let mut ids = Vec::new();
+            for (at, (step, who, which)) in steps.into_iter().enumerate() {
+                let now = start + Duration::from_secs(at as u64 * 7);
+                let id = (!ids.is_empty()).then(|| *which.get(&ids));
+                match (step, id) {
+                    (0 | 1, _) => ids.extend(open(&table, sessions[who], now)),
+                    (2, Some(id)) => _ = table.get(id, sessions[who], now),
+                    (3, Some(id)) => _ = table.set_locked(id, at % 2 == 0),
+                    (4, Some(id)) => _ = table.close(id),
+                    (5, _) if at % 3 == 0 => {
+                        table.end_session(sessions[who], now);
+                        sessions[who] = table.begin_session();
+                        table.expire(now);
+                    }
+                    _ => {}
+                }
+                let slots = table.slots();
+                prop_assert!(slots.by_id.len() <= 16);
+                prop_assert_eq!(slots.ranks.len(), slots.by_id.len());
+                for owner in sessions.iter().copied().map(Some).chain([None]) {
+                    let found = slots.oldest(owner).map(|id| {
+                        let rank = slots.by_id[&id].rank();
+                        (rank.has_others, rank.locked, rank.last_used)
+                    });
+                    prop_assert_eq!(found, oldest_of_all(&slots, owner));
+                    let owned = slots.by_id.values().filter(|slot| slot.owner == owner).count();
+                    if let Some(owner) = owner {
+                        prop_assert_eq!(slots.per_session[&owner].count, owned);
+                    }
+                }
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ mod source;
 
 pub use error::FsError;
 pub use export::{Export, ExportTable, TableError};
-pub use handle::{Creation, GRACE, HandleError, HandleTable, LONGEST_IDLE, OpenHandle, SessionId};
+pub use handle::{Closed, Creation, GRACE, HandleError, HandleTable, LONGEST_IDLE, OpenHandle, SessionId};
 pub use invalidate::{Events, Invalidations, Mailbox, PENDING_LIMIT};
 pub use local::{LocalSource, LocalSourceError, RESERVED_NAME, Watcher};
 pub use source::{Aftermath, BoxFuture, Chunk, Effect, OpenFile, Opened, Patience, Source, SourceKind};

@@ -106,6 +106,50 @@ fn links_are_followed_inside_and_nowhere_else() {
     });
 }
 
+/// In a mount namespace of its own, which takes rights that not everybody has: without them there is nothing to see.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dead_mount_is_left_out_of_listings_of_any_page_size() {
+    const INSIDE: &str = "SPIDERWEB_TEST_DEAD_MOUNT";
+    // Both ends of the device are this process's, so the mount is dead once the shell has closed it.
+    const SCRIPT: &str = r#"
+        exec 3<>/dev/fuse &&
+        mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 test "$SPIDERWEB_TEST_DEAD_MOUNT/dead" || exit 77
+        exec 3<&-
+        exec "$0" --exact a_dead_mount_is_left_out_of_listings_of_any_page_size"#;
+
+    let Ok(folder) = std::env::var(INSIDE) else {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in ["dead", "dir", "another"] {
+            fs::create_dir(folder.path().join(entry)).unwrap();
+        }
+        let inside = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", SCRIPT])
+            .arg(std::env::current_exe().unwrap())
+            .env(INSIDE, folder.path())
+            .output();
+        let Ok(output) = inside else { return };
+        // Other codes are those of `unshare` and the shell, which were not allowed to.
+        assert_ne!(output.status.code(), Some(101), "{output:?}");
+        return;
+    };
+    assert!(
+        fs::metadata(Path::new(&folder).join("dead")).is_err(),
+        "it is dead"
+    );
+    on_both(Path::new(&folder), |source| {
+        let mut whole = ListingEncoder::new(0, 100);
+        assert!(source.list(source.root(), 0, &mut whole).unwrap().0);
+        assert_eq!(whole.count(), 4, "`.`, `..` and the two that live");
+        for cookie in 2..4 {
+            // A new pass each, which counts as the pages do.
+            let mut rest = ListingEncoder::new(cookie, 100);
+            assert!(source.list(source.root(), cookie, &mut rest).unwrap().0);
+            assert_eq!(rest.count(), 4 - cookie, "from {cookie} on");
+        }
+    });
+}
+
 #[test]
 fn an_id_never_means_another_object() {
     let folder = tempfile::tempdir().unwrap();

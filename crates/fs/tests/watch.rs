@@ -52,7 +52,7 @@ fn our_own_changes_are_not_announced_whenever_the_watcher_looks() {
     let source = Arc::new(LocalSource::open(folder.path(), 0).unwrap());
     let news = Arc::new(Invalidations::new([source.root()]));
     let mailbox = news.subscribe(SessionId(1));
-    let watcher = Watcher::start(std::slice::from_ref(&source), news).unwrap();
+    let watcher = Watcher::start(std::slice::from_ref(&source), &news).unwrap();
     let directory = source
         .lookup(source.root(), &name("dir"), Patience::Blocking)
         .unwrap();

@@ -81,6 +81,9 @@ pub struct Limits {
     pub handles: usize,
     /// How long open handles wait for a client that lost its connection.
     pub handle_grace: Duration,
+    /// How long a lock is waited for that is held elsewhere. Shorter than the 15 s after which original clients give up
+    /// on any reply (section 8.10).
+    pub lock_wait: Duration,
     /// Time from the upgrade to an accepted hello.
     pub hello: Duration,
     /// Connections that may send messages above 16 KiB before their hello at a time. A further one is dropped.
@@ -100,6 +103,7 @@ impl Default for Limits {
             connections: 4096,
             handles: 16_384,
             handle_grace: spiderweb_fs::GRACE,
+            lock_wait: Duration::from_secs(13),
             hello: Duration::from_secs(30),
             large_greetings: 16,
             unread: Duration::from_secs(600),

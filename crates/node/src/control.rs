@@ -33,10 +33,10 @@ use self::probes::ProbeBook;
 use self::publication::Inventory;
 use self::tunnel::Tunnel;
 use crate::config::ControlConfig;
-use crate::dispatch::Service;
 use crate::lease::Lease;
 use crate::pairing::{Identity, pair};
 use crate::services::Reloader;
+use crate::shared::Service;
 use crate::state::IdentityStore;
 
 /// So many identities may be lost one after the other before the next one has to wait: a hub that forgets whom it

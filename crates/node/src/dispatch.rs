@@ -3,68 +3,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use smallvec::smallvec;
 use spiderweb_fs::{
-    Aftermath, BoxFuture, Creation, Effect, Events, Export, ExportTable, FsError, HandleTable, Invalidations,
-    OpenHandle, Patience, SessionId,
+    Aftermath, BoxFuture, Creation, Effect, Events, Export, ExportTable, FsError, OpenHandle, Patience,
+    SessionId, Source,
 };
 use spiderweb_protocol::fs::{
-    Change, Event, HelloReply, ListingEncoder, LockKind, Op, OpenFlags, Opened, Reply, Request,
+    Change, Event, ListingEncoder, LockKind, Op, OpenFlags, Opened, Reply, Request,
 };
-use spiderweb_protocol::limits::{MAX_FRAME, MAX_READ, MAX_WRITE, PAGE_RESERVE, SEED_IO};
-use spiderweb_protocol::{Base64Text, EntryName, HandleId, InodeId, Secret};
-use tokio::sync::{Notify, Semaphore};
+use spiderweb_protocol::limits::{MAX_READ, MAX_WRITE, PAGE_RESERVE};
+use spiderweb_protocol::{Base64Text, EntryName, HandleId, InodeId};
 use tokio::time::Instant;
 
-use crate::config::Limits;
-use spiderweb_daemon::Tasks;
-use spiderweb_daemon::WrongTokens;
-
-/// Threads that waits for locks may use at a time; part of what [`Limits::blocking_threads`] keeps for the node.
-const LOCK_ATTEMPTS: usize = 8;
-
-/// Everything the sessions of a node share.
-pub(crate) struct Service {
-    /// What is served, and what hello says of it; replaced whole when services come and go.
-    offer: ArcSwap<Offer>,
-    pub(crate) handles: HandleTable,
-    pub(crate) news: Arc<Invalidations>,
-    pub(crate) token: Option<Secret>,
-    pub(crate) limits: Limits,
-    /// Permits for threads beyond each session's own.
-    pub(crate) extra_runners: Arc<Semaphore>,
-    lock_released: Notify,
-    /// Attempts to take a lock that run at the same time; most are over at once.
-    pub(crate) lock_attempts: Semaphore,
-    pub(crate) wrong_tokens: WrongTokens,
-    /// Places for peers that send large messages before hello.
-    pub(crate) large_greetings: Semaphore,
-    pub(crate) tasks: Tasks,
-}
-
-/// The exports at one time.
-struct Offer {
-    exports: ExportTable,
-    hello: Arc<HelloReply>,
-}
-
-impl Offer {
-    fn new(exports: ExportTable) -> Self {
-        let hello = HelloReply {
-            name: "spiderweb-fs-node".into(),
-            os: std::env::consts::OS.into(),
-            ver: "0.1.0".into(),
-            caps: exports.caps(),
-            max_read: MAX_READ,
-            max_write: MAX_WRITE as u32,
-        };
-        Self {
-            exports,
-            hello: Arc::new(hello),
-        }
-    }
-}
+use crate::shared::Service;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -139,58 +90,6 @@ fn entries(id: InodeId) -> Event {
 }
 
 impl Service {
-    pub(crate) fn new(
-        exports: ExportTable,
-        news: Arc<Invalidations>,
-        token: Option<Secret>,
-        limits: Limits,
-        tasks: Tasks,
-    ) -> Self {
-        Self {
-            offer: ArcSwap::from_pointee(Offer::new(exports)),
-            handles: HandleTable::new(limits.handles, limits.handle_grace, Instant::now().into_std()),
-            news,
-            token,
-            limits,
-            extra_runners: Arc::new(Semaphore::new(limits.extra_runners)),
-            lock_released: Notify::new(),
-            lock_attempts: Semaphore::new(LOCK_ATTEMPTS),
-            wrong_tokens: WrongTokens::default(),
-            large_greetings: Semaphore::new(limits.large_greetings),
-            tasks,
-        }
-    }
-
-    /// Serves other exports from now on. Requests under way end as they began.
-    pub(crate) fn offer(&self, exports: ExportTable) {
-        self.news
-            .set_roots(exports.iter().map(|export| export.source().root()));
-        self.offer.store(Arc::new(Offer::new(exports)));
-    }
-
-    /// What hello answers to a peer that takes frames of this size.
-    pub(crate) fn hello(&self, frame_limit: usize) -> Arc<HelloReply> {
-        let hello = self.offer.load().hello.clone();
-        if frame_limit >= MAX_FRAME {
-            return hello;
-        }
-        Arc::new(HelloReply {
-            max_read: SEED_IO,
-            max_write: SEED_IO,
-            ..HelloReply::clone(&hello)
-        })
-    }
-
-    /// The roots of what is served.
-    pub(crate) fn roots(&self) -> Vec<InodeId> {
-        let offer = self.offer.load();
-        offer
-            .exports
-            .iter()
-            .map(|export| export.source().root())
-            .collect()
-    }
-
     /// Refuses what the export behind an id can never do, before any argument is looked at (section 8).
     pub(crate) fn check_capability(&self, op: Op, node: Option<InodeId>) -> Result<(), FsError> {
         let needs: fn(&spiderweb_protocol::fs::ExportCaps) -> bool = match op {
@@ -198,7 +97,7 @@ impl Service {
             Op::Setxattr | Op::Getxattr | Op::Listxattr | Op::Removexattr => |caps| caps.xattr,
             _ => return Ok(()),
         };
-        let offer = self.offer.load();
+        let offer = self.current();
         match node.and_then(|id| offer.exports.of(id).ok()) {
             Some(export) if !needs(&export.source().caps()) => Err(FsError::NotImplemented),
             _ => Ok(()),
@@ -207,149 +106,71 @@ impl Service {
 
     /// Carries out one request. With [`Patience::Immediate`] nothing waits for a disk, and
     /// [`FsError::NotNow`] means that nothing was done.
+    ///
+    /// Every kind of request is named here, so that a further one does not compile until it has an answer.
     pub(crate) fn perform(&self, request: &Request, caller: Caller, patience: Patience) -> Outcome {
+        let exports = &self.current().exports;
         let session = caller.session;
-        let exports = &self.offer.load().exports;
         match request {
+            // What memory may answer.
             Request::Exports => Outcome::quiet(Ok(Reply::Exports(exports.announced().clone()))),
-            Request::Getattr { id } => Outcome::quiet(
-                exports
-                    .of(*id)
-                    .and_then(|e| e.source().getattr(*id, patience))
-                    .map(Reply::Attr),
-            ),
-            Request::Lookup { parent, name } => Outcome::quiet(
-                exports
-                    .of(*parent)
-                    .and_then(|e| e.source().lookup(*parent, name, patience))
-                    .map(Reply::Attr),
+            Request::Getattr { id } => look(exports, *id, |s| s.getattr(*id, patience), Reply::Attr),
+            Request::Lookup { parent, name } => look(
+                exports,
+                *parent,
+                |s| s.lookup(*parent, name, patience),
+                Reply::Attr,
             ),
             Request::Read { handle, offset, len } => {
                 Outcome::quiet(self.read(*handle, *offset, *len, session, patience))
             }
-            Request::Open { id, flags } if !flags.truncates() => {
-                let opened = self.open(exports, *id, *flags, session, patience);
-                Outcome::quiet(opened.map(|(reply, _)| reply))
-            }
+            Request::Open { id, flags } => self.open(exports, *id, *flags, session, patience),
             Request::Close { handle } => Outcome::quiet(self.close(*handle, session, patience)),
             _ if patience == Patience::Immediate => Outcome::quiet(Err(FsError::NotNow)),
-            Request::Statfs { id } => Outcome::quiet(
-                exports
-                    .of(*id)
-                    .and_then(|e| e.source().statfs(*id))
-                    .map(Reply::Statfs),
-            ),
+
+            // What may wait for a disk, and changes nothing that others see.
+            Request::Statfs { id } => look(exports, *id, |s| s.statfs(*id), Reply::Statfs),
             Request::Readdirp { dir, cookie, max } => {
                 Outcome::quiet(list(exports, *dir, *cookie, *max, caller.frame_limit))
             }
-            Request::Open { id, flags } => Outcome::changed(
-                self.open(exports, *id, *flags, session, patience),
-                |(reply, truncated)| {
-                    let events = truncated.then(|| inode(*id, Change::All));
-                    (reply, events.into_iter().collect())
-                },
-            ),
-            Request::Write { handle, offset, data } => self.write(*handle, *offset, data, session),
+            Request::Getxattr { id, name } => look(exports, *id, |s| s.xattr(*id, name), Reply::XattrValue),
+            Request::Listxattr { id } => look(exports, *id, |s| s.xattrs(*id), Reply::XattrNames),
             Request::Lock { handle, kind, .. } => Outcome::quiet(self.lock(*handle, *kind, session)),
-            Request::Getxattr { id, name } => Outcome::quiet(
-                exports
-                    .of(*id)
-                    .and_then(|e| e.source().xattr(*id, name))
-                    .map(Reply::XattrValue),
-            ),
-            Request::Listxattr { id } => Outcome::quiet(
-                exports
-                    .of(*id)
-                    .and_then(|e| e.source().xattrs(*id))
-                    .map(Reply::XattrNames),
-            ),
-            _ => self.change(exports, request, caller),
-        }
-    }
 
-    fn change(&self, exports: &ExportTable, request: &Request, caller: Caller) -> Outcome {
-        match request {
+            // What changes a file.
+            Request::Write { handle, offset, data } => self.write(*handle, *offset, data, session),
+            Request::Truncate { id, size } => truncate(exports, *id, *size),
+            Request::Setxattr {
+                id,
+                name,
+                value,
+                flags,
+            } => change_attr(exports, *id, |s| {
+                s.exists(*id)?;
+                let value = value.decode().map_err(|_| FsError::InvalidBase64)?;
+                s.set_xattr(*id, name, &value, *flags)
+            }),
+            Request::Removexattr { id, name } => change_attr(exports, *id, |s| s.remove_xattr(*id, name)),
+
+            // What changes the entries of directories.
             Request::Create {
                 parent,
                 name,
                 mode,
                 flags,
-            } => Outcome::changed(
-                self.create(exports, *parent, name, *mode, *flags, caller),
-                |created| {
-                    let Created {
-                        reply,
-                        id,
-                        generation,
-                    } = created;
-                    let new = Event::Inode {
-                        id,
-                        change: Change::All,
-                        generation: Some(generation),
-                    };
-                    (reply, smallvec![entries(*parent), new])
-                },
-            ),
-            Request::Truncate { id, size } => {
-                let result = writable(exports, *id).and_then(|e| e.source().truncate(*id, *size));
-                Outcome::changed(result, |generation| {
-                    let event = Event::Inode {
-                        id: *id,
-                        change: Change::All,
-                        generation,
-                    };
-                    (Reply::Done, smallvec![event])
-                })
-            }
-            Request::Unlink { parent, name } => {
-                change_entries(exports, *parent, |e| e.source().unlink(*parent, name))
-            }
-            Request::Mkdir { parent, name } => {
-                change_entries(exports, *parent, |e| e.source().mkdir(*parent, name))
-            }
-            Request::Rmdir { parent, name } => {
-                change_entries(exports, *parent, |e| e.source().rmdir(*parent, name))
-            }
+            } => self.create(exports, (*parent, name), *mode, *flags, caller),
+            Request::Unlink { parent, name } => change_entries(exports, *parent, |s| s.unlink(*parent, name)),
+            Request::Mkdir { parent, name } => change_entries(exports, *parent, |s| s.mkdir(*parent, name)),
+            Request::Rmdir { parent, name } => change_entries(exports, *parent, |s| s.rmdir(*parent, name)),
             Request::Symlink { parent, name, target } => {
-                change_entries(exports, *parent, |e| e.source().symlink(*parent, name, target))
+                change_entries(exports, *parent, |s| s.symlink(*parent, name, target))
             }
             Request::Rename {
                 old_parent,
                 old_name,
                 new_parent,
                 new_name,
-            } => {
-                let (moved, aftermath) = match rename(exports, *old_parent, old_name, *new_parent, new_name) {
-                    Ok(renamed) => renamed,
-                    Err(error) => return Outcome::quiet(Err(error)),
-                };
-                let mut events: Events = smallvec![entries(*old_parent)];
-                if old_parent != new_parent {
-                    events.push(entries(*new_parent));
-                }
-                events.push(inode(moved, Change::All));
-                Outcome::after(Reply::Done, events, aftermath)
-            }
-            Request::Setxattr {
-                id,
-                name,
-                value,
-                flags,
-            } => {
-                let result = writable(exports, *id).and_then(|e| {
-                    let source = e.source();
-                    source.exists(*id)?;
-                    let value = value.decode().map_err(|_| FsError::InvalidBase64)?;
-                    source.set_xattr(*id, name, &value, *flags)
-                });
-                Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::Attr)]))
-            }
-            Request::Removexattr { id, name } => {
-                let result = writable(exports, *id).and_then(|e| e.source().remove_xattr(*id, name));
-                Outcome::changed(result, |()| (Reply::Done, smallvec![inode(*id, Change::Attr)]))
-            }
-            // Everything else was answered by `perform`.
-            _ => Outcome::quiet(Err(FsError::NotImplemented)),
+            } => rename(exports, (*old_parent, old_name), (*new_parent, new_name)),
         }
     }
 
@@ -406,7 +227,23 @@ impl Service {
         flags: OpenFlags,
         session: SessionId,
         patience: Patience,
-    ) -> Result<(Reply, bool), FsError> {
+    ) -> Outcome {
+        let opened = self.open_handle(exports, id, flags, session, patience);
+        Outcome::changed(opened, |(opened, truncated)| {
+            let events = truncated.then(|| inode(id, Change::All));
+            (Reply::Opened(opened), events.into_iter().collect())
+        })
+    }
+
+    /// Opens a file; says whether that has cut it to nothing.
+    fn open_handle(
+        &self,
+        exports: &ExportTable,
+        id: InodeId,
+        flags: OpenFlags,
+        session: SessionId,
+        patience: Patience,
+    ) -> Result<(Opened, bool), FsError> {
         let export = if flags.writes() {
             if patience == Patience::Immediate {
                 return Err(FsError::NotNow);
@@ -424,20 +261,43 @@ impl Service {
         let handle = self
             .handles
             .insert(opened.file, id, access, session, Instant::now().into_std())?;
-        let reply = Reply::Opened(Opened {
+        let opened = Opened {
             handle,
             readable: access.0,
             writable: access.1,
             generation,
-        });
-        Ok((reply, truncated))
+        };
+        Ok((opened, truncated))
     }
 
     fn create(
         &self,
         exports: &ExportTable,
-        parent: InodeId,
-        name: &EntryName,
+        (parent, name): (InodeId, &EntryName),
+        mode: u32,
+        flags: OpenFlags,
+        caller: Caller,
+    ) -> Outcome {
+        let created = self.create_handle(exports, (parent, name), mode, flags, caller);
+        Outcome::changed(created, |created| {
+            let Created {
+                reply,
+                id,
+                generation,
+            } = created;
+            let new = Event::Inode {
+                id,
+                change: Change::All,
+                generation: Some(generation),
+            };
+            (reply, smallvec![entries(parent), new])
+        })
+    }
+
+    fn create_handle(
+        &self,
+        exports: &ExportTable,
+        (parent, name): (InodeId, &EntryName),
         mode: u32,
         flags: OpenFlags,
         caller: Caller,
@@ -489,12 +349,12 @@ impl Service {
             return Err(FsError::NotNow);
         }
         drop(open);
-        let open = self.handles.close(handle)?;
-        if open.is_locked() {
+        let closed = self.handles.close(handle)?;
+        if closed.was_locked {
             // Another request may still hold the file; the lock must be free when the client reads the reply.
-            let _ = open.file().lock(LockKind::Unlock);
+            let _ = closed.handle.file().lock(LockKind::Unlock);
         }
-        drop(open);
+        drop(closed);
         self.wake_lock_waiters();
         Ok(Reply::Done)
     }
@@ -507,38 +367,21 @@ impl Service {
         session: SessionId,
     ) -> Result<Reply, FsError> {
         let handle = self.handle(handle, session)?;
-        if !self
-            .offer
-            .load()
-            .exports
-            .of(handle.inode())?
-            .source()
-            .caps()
-            .locks
-        {
+        if !self.current().exports.of(handle.inode())?.source().caps().locks {
             return Err(FsError::NotImplemented);
         }
         handle.file().lock(kind)?;
-        handle.set_locked(kind != LockKind::Unlock);
-        if handle.is_closed() {
-            // Closed while it waited: nobody could give this lock back any more.
+        if let Err(closed) = self.handles.set_locked(handle.id(), kind != LockKind::Unlock) {
+            // Closed meanwhile: nobody else will give this lock back.
             let _ = handle.file().lock(LockKind::Unlock);
-            return Err(FsError::UnknownHandle);
+            self.wake_lock_waiters();
+            return Err(closed);
         }
         // A conversion from exclusive to shared lets others in as well.
         if kind != LockKind::Exclusive {
             self.wake_lock_waiters();
         }
         Ok(Reply::Done)
-    }
-
-    /// Resolves when a lock may have become free.
-    pub(crate) fn lock_released(&self) -> tokio::sync::futures::Notified<'_> {
-        self.lock_released.notified()
-    }
-
-    pub(crate) fn wake_lock_waiters(&self) {
-        self.lock_released.notify_waiters();
     }
 }
 
@@ -552,13 +395,15 @@ fn writable(exports: &ExportTable, id: InodeId) -> Result<&Export, FsError> {
     Ok(export)
 }
 
-fn change_entries(
+/// Asks the source behind an id.
+fn look<T>(
     exports: &ExportTable,
-    parent: InodeId,
-    change: impl FnOnce(&Export) -> Result<(), FsError>,
+    id: InodeId,
+    look: impl FnOnce(&dyn Source) -> Result<T, FsError>,
+    reply: impl FnOnce(T) -> Reply,
 ) -> Outcome {
-    let result = writable(exports, parent).and_then(change);
-    Outcome::changed(result, |()| (Reply::Done, smallvec![entries(parent)]))
+    let found = exports.of(id).and_then(|export| look(&**export.source()));
+    Outcome::quiet(found.map(reply))
 }
 
 fn list(
@@ -573,7 +418,54 @@ fn list(
     Ok(Reply::Listing(page.finish(eof, generation)))
 }
 
+fn truncate(exports: &ExportTable, id: InodeId, size: u64) -> Outcome {
+    let result = writable(exports, id).and_then(|export| export.source().truncate(id, size));
+    Outcome::changed(result, |generation| {
+        let event = Event::Inode {
+            id,
+            change: Change::All,
+            generation,
+        };
+        (Reply::Done, smallvec![event])
+    })
+}
+
+fn change_attr(
+    exports: &ExportTable,
+    id: InodeId,
+    change: impl FnOnce(&dyn Source) -> Result<(), FsError>,
+) -> Outcome {
+    let result = writable(exports, id).and_then(|export| change(&**export.source()));
+    Outcome::changed(result, |()| (Reply::Done, smallvec![inode(id, Change::Attr)]))
+}
+
+fn change_entries(
+    exports: &ExportTable,
+    parent: InodeId,
+    change: impl FnOnce(&dyn Source) -> Result<(), FsError>,
+) -> Outcome {
+    let result = writable(exports, parent).and_then(|export| change(&**export.source()));
+    Outcome::changed(result, |()| (Reply::Done, smallvec![entries(parent)]))
+}
+
 fn rename(
+    exports: &ExportTable,
+    (old_parent, old_name): (InodeId, &EntryName),
+    (new_parent, new_name): (InodeId, &EntryName),
+) -> Outcome {
+    let (moved, aftermath) = match move_entry(exports, old_parent, old_name, new_parent, new_name) {
+        Ok(renamed) => renamed,
+        Err(error) => return Outcome::quiet(Err(error)),
+    };
+    let mut events: Events = smallvec![entries(old_parent)];
+    if old_parent != new_parent {
+        events.push(entries(new_parent));
+    }
+    events.push(inode(moved, Change::All));
+    Outcome::after(Reply::Done, events, aftermath)
+}
+
+fn move_entry(
     exports: &ExportTable,
     old_parent: InodeId,
     old_name: &EntryName,

@@ -24,6 +24,7 @@ mod listener;
 mod node;
 mod services;
 mod session;
+mod shared;
 
 pub use catalog::Disclosure;
 pub use config::{

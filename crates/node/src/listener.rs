@@ -8,8 +8,8 @@ use spiderweb_protocol::Errno;
 use spiderweb_transport::{Link, Upgrade, UpgradeError, UpgradeLimits};
 use tokio::net::TcpListener;
 
-use crate::dispatch::Service;
 use crate::session;
+use crate::shared::Service;
 
 /// Paths that lead to the file service (section 2.1).
 const PATHS: [&str; 2] = ["/v2/fs", "/"];

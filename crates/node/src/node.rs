@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use crate::config::{ControlConfig, ExportConfig, Limits, NodeConfig, PairMode};
 use crate::control::Control;
-use crate::dispatch::Service;
 use crate::listener;
 use crate::manifest::Sources;
 use crate::pairing::Stage;
 use crate::services::{ManifestFaults, Reloader, Services, now_ms};
+use crate::shared::Service;
 use crate::state::{IdentityStore, StoreError};
 use spiderweb_daemon::{DiskWork, Tasks};
 
@@ -117,7 +117,7 @@ impl Node {
         };
         news.set_roots(table.iter().map(|export| export.source().root()));
         let watcher = match disk_work {
-            DiskWork::OnThreads => Watcher::start(&sources, news.clone()),
+            DiskWork::OnThreads => Watcher::start(&sources, &news),
             // It has a thread of its own, and what that sees depends on when it runs.
             DiskWork::InTurn => None,
         };

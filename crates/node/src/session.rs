@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::door::Door;
 pub(crate) use self::serving::End;
-use crate::dispatch::Service;
+use crate::shared::Service;
 
 /// How frames for one peer have to be.
 #[derive(Clone, Copy, Debug)]

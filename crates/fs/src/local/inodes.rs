@@ -534,13 +534,14 @@ impl Inodes {
         self.free_if_unused(index);
     }
 
-    /// Marks a directory as one to be watched; says whether it was not yet.
-    pub(super) fn watch(&mut self, index: Index) -> bool {
-        self.node_mut(index)
-            .is_some_and(|node| !std::mem::replace(&mut node.watched, true))
+    /// Notes whether the system watches a directory.
+    pub(super) fn set_watched(&mut self, index: Index, watched: bool) {
+        if let Some(node) = self.node_mut(index) {
+            node.watched = watched;
+        }
     }
 
-    /// Whether a directory is to be watched.
+    /// Whether the system watches a directory, as far as is known.
     pub(super) fn is_watched(&self, index: Index) -> bool {
         self.node(index).is_some_and(|node| node.watched)
     }

@@ -5,10 +5,11 @@
 //! cookie starts a new pass and skips. Nothing of a directory is kept in memory but a few open streams.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use spiderweb_protocol::EntryName;
-use spiderweb_protocol::fs::ListingEncoder;
+use spiderweb_protocol::fs::{Attr, ListingEncoder};
 
 use super::attr::{self, Kind, Object};
 use super::disk::{self, Entries};
@@ -18,9 +19,14 @@ use crate::{FsError, Patience};
 /// Streams kept for pages to come; each is one descriptor and a buffer of 32 KiB.
 const MOST_STREAMS: usize = 32;
 
-/// Directories in the middle of being read, oldest first.
+/// The listings of one source.
 #[derive(Default)]
-pub(super) struct Pages(Mutex<VecDeque<Stream>>);
+pub(super) struct Pages {
+    /// Directories in the middle of being read, oldest first.
+    streams: Mutex<VecDeque<Stream>>,
+    /// Whether the log knows that entries are missing.
+    complained: AtomicBool,
+}
 
 struct Stream {
     directory: Object,
@@ -63,7 +69,7 @@ impl Pages {
             let Some(entry) = stream.next()? else {
                 return Ok(true);
             };
-            if source.is_visible(directory, &entry) {
+            if source.is_visible(directory, &entry)? {
                 stream.position += 1;
             }
         }
@@ -86,8 +92,45 @@ impl Pages {
         }
     }
 
+    fn streams(&self) -> MutexGuard<'_, VecDeque<Stream>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What there is to show of an entry; `None` when it vanished, dangles, leads outside or cannot be examined.
+    /// `directory` asks for the state of the directory itself.
+    ///
+    /// # Errors
+    ///
+    /// The node has no descriptors left, or it is the directory that fails: what is missing then is no entry.
+    fn admit<T>(
+        &self,
+        name: &EntryName,
+        examined: Result<T, FsError>,
+        directory: impl FnOnce() -> Result<(), FsError>,
+    ) -> Result<Option<T>, FsError> {
+        match examined {
+            Ok(value) => Ok(Some(value)),
+            Err(FsError::TooManyOpen) => Err(FsError::TooManyOpen),
+            Err(FsError::Io(error)) => {
+                // On a disk that is gone every entry fails, and nothing must look like an empty directory.
+                directory()?;
+                if self.complained.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(name = name.as_str(), %error, "left out of a listing");
+                } else {
+                    tracing::warn!(
+                        name = name.as_str(),
+                        %error,
+                        "an entry cannot be examined and is left out of listings; further ones are logged as debug"
+                    );
+                }
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
     fn take(&self, directory: Object, position: u64) -> Option<Stream> {
-        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.streams();
         let at = streams
             .iter()
             .position(|s| s.directory == directory && s.position == position)?;
@@ -96,7 +139,7 @@ impl Pages {
     }
 
     fn keep(&self, stream: Stream) {
-        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.streams();
         let same = |s: &Stream| s.directory == stream.directory && s.position == stream.position;
         streams.retain(|s| !same(s));
         if streams.len() >= MOST_STREAMS {
@@ -163,18 +206,19 @@ impl LocalSource {
         Ok(())
     }
 
-    /// Whether an entry is shown, without asking for its attributes where its kind says enough.
-    fn is_visible(&self, directory: &Directory, entry: &Entry) -> bool {
-        match entry.kind {
-            Some(Kind::Link) | None => self.entry(directory, entry).is_ok(),
-            _ => true,
-        }
+    /// Whether an entry is shown: by the same rule as in a page, or cookies would count other entries.
+    fn is_visible(&self, directory: &Directory, entry: &Entry) -> Result<bool, FsError> {
+        let examined = match entry.kind {
+            Some(Kind::Link) | None => self.entry(directory, entry).map(drop),
+            _ => disk::stat_entry(&directory.file, entry.name.as_str()).map(drop),
+        };
+        Ok(self.admit(directory, entry, examined)?.is_some())
     }
 
     /// Whether the stream has an entry left that is shown; it becomes the one that waits.
     fn is_visible_next(&self, directory: &Directory, stream: &mut Stream) -> Result<bool, FsError> {
         while let Some(entry) = stream.next()? {
-            if self.is_visible(directory, &entry) {
+            if self.is_visible(directory, &entry)? {
                 stream.waiting = Some(entry);
                 return Ok(true);
             }
@@ -182,25 +226,65 @@ impl LocalSource {
         Ok(false)
     }
 
-    fn entry(&self, directory: &Directory, entry: &Entry) -> Result<spiderweb_protocol::fs::Attr, FsError> {
+    fn entry(&self, directory: &Directory, entry: &Entry) -> Result<Attr, FsError> {
         let stat = disk::stat_entry(&directory.file, entry.name.as_str())?;
         self.entry_attr(directory, &entry.name, &stat)
     }
 
-    /// Adds an entry; one that vanished, dangles, leads outside or may not be examined is left out.
+    fn admit<T>(
+        &self,
+        directory: &Directory,
+        entry: &Entry,
+        examined: Result<T, FsError>,
+    ) -> Result<Option<T>, FsError> {
+        let state = || disk::stat(&directory.file).map(drop);
+        self.pages.admit(&entry.name, examined, state)
+    }
+
+    /// Adds an entry, if there is anything to show of it.
     fn push_entry(
         &self,
         directory: &Directory,
         entry: &Entry,
         page: &mut ListingEncoder,
     ) -> Result<bool, FsError> {
-        match self.entry(directory, entry) {
-            Ok(attr) => {
-                page.push(entry.name.as_str(), &attr);
-                Ok(true)
-            }
-            Err(error @ (FsError::TooManyOpen | FsError::Io(_))) => Err(error),
-            Err(_) => Ok(false),
+        let attr = self.admit(directory, entry, self.entry(directory, entry))?;
+        if let Some(attr) = &attr {
+            page.push(entry.name.as_str(), attr);
         }
+        Ok(attr.is_some())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_that_cannot_be_examined_is_left_out_and_fails_no_page() {
+        let pages = Pages::default();
+        let name = EntryName::new("f").unwrap();
+        let fails = |entry: Errno, directory: Result<(), Errno>| {
+            let examined = Err::<(), _>(FsError::from(entry));
+            let admitted = pages.admit(&name, examined, || Ok(directory?));
+            admitted.map(|shown| assert!(shown.is_none())).is_err()
+        };
+        for errno in [
+            Errno::IO,
+            Errno::NOTCONN,
+            Errno::HOSTDOWN,
+            Errno::STALE,
+            Errno::TIMEDOUT,
+            Errno::NOENT,
+            Errno::ACCESS,
+            Errno::LOOP,
+        ] {
+            assert!(!fails(errno, Ok(())), "{errno:?}");
+        }
+        assert!(fails(Errno::MFILE, Ok(())) && fails(Errno::NFILE, Ok(())));
+        assert!(fails(Errno::IO, Err(Errno::IO)), "the directory itself is gone");
+        assert_eq!(pages.admit(&name, Ok(1), || Ok(())).unwrap(), Some(1));
     }
 }

@@ -56,6 +56,10 @@ impl Shared {
         self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn renames(&self) -> MutexGuard<'_, Renames> {
+        self.renames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn answers_at_once(&self) -> bool {
         self.root.answers_at_once()
     }
@@ -78,22 +82,34 @@ impl Shared {
     }
 
     /// Makes sure that a directory is watched before anybody learns what is in it.
+    ///
+    /// It counts as watched only once the system has said so: whoever comes while somebody else is about to add the
+    /// watch adds it as well, which changes nothing, rather than read what may change untold in between. Where the
+    /// system refuses, the next one asks again.
     pub(super) fn watch(&self, index: Index, directory: &Handle) {
-        let mut inodes = self.inodes();
-        if inodes.watch(index) {
-            let local = inodes.local(index);
-            drop(inodes);
-            self.watches.add(directory, local);
+        let local = {
+            let inodes = self.inodes();
+            if inodes.is_watched(index) {
+                return;
+            }
+            inodes.local(index)
+        };
+        if self.watches.add(directory, local) {
+            self.inodes().set_watched(index, true);
         }
     }
 
     /// Watches a directory again that the system may have stopped watching.
     pub(super) fn watch_again(&self, index: Index, directory: &Handle) {
-        let inodes = self.inodes();
-        if inodes.is_watched(index) {
-            let local = inodes.local(index);
-            drop(inodes);
-            self.watches.add(directory, local);
+        let local = {
+            let inodes = self.inodes();
+            if !inodes.is_watched(index) {
+                return;
+            }
+            inodes.local(index)
+        };
+        if !self.watches.add(directory, local) {
+            self.inodes().set_watched(index, false);
         }
     }
 
@@ -122,15 +138,12 @@ impl Shared {
     }
 
     fn finished_renames(&self) -> u64 {
-        self.renames
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .finished
+        self.renames().finished
     }
 
     /// Whether a rename ended since `seen`, after waiting for those that run.
     fn renamed_since(&self, seen: u64, patience: Patience) -> Result<bool, FsError> {
-        let renames = self.renames.lock().unwrap_or_else(PoisonError::into_inner);
+        let renames = self.renames();
         if renames.running > 0 && patience == Patience::Immediate {
             return Err(FsError::NotNow);
         }
@@ -144,17 +157,8 @@ impl Shared {
 
     /// Runs a rename: the system call and the table's change count as one for [`at`](Self::at).
     pub(super) fn renaming<T>(&self, rename: impl FnOnce() -> Result<T, FsError>) -> Result<T, FsError> {
-        self.renames
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .running += 1;
-        let result = rename();
-        let mut renames = self.renames.lock().unwrap_or_else(PoisonError::into_inner);
-        renames.running -= 1;
-        renames.finished += 1;
-        drop(renames);
-        self.rename_done.notify_all();
-        result
+        let _running = RunningRename::begin(self);
+        rename()
     }
 
     /// Opens the export's path again when its directory was removed and made anew; its id stays.
@@ -180,11 +184,7 @@ impl Shared {
     }
 
     fn renames_are_quiet(&self) -> bool {
-        self.renames
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .running
-            == 0
+        self.renames().running == 0
     }
 
     /// Runs a change of one object. Until it ends the watcher leaves the object alone; the state it leaves is
@@ -194,10 +194,144 @@ impl Shared {
         local: u64,
         change: impl FnOnce() -> Result<(T, Stamp), FsError>,
     ) -> Result<T, FsError> {
-        self.inodes().begin_change(local);
-        let result = change();
-        self.inodes()
-            .end_change(local, result.as_ref().ok().map(|(_, stamp)| *stamp));
-        result.map(|(value, _)| value)
+        let mut running = RunningChange::begin(self, local);
+        let (value, stamp) = change()?;
+        running.left = Some(stamp);
+        Ok(value)
+    }
+}
+
+/// A rename that ends with this value: even if it panics, nobody waits for it any more.
+struct RunningRename<'s>(&'s Shared);
+
+impl<'s> RunningRename<'s> {
+    fn begin(shared: &'s Shared) -> Self {
+        shared.renames().running += 1;
+        Self(shared)
+    }
+}
+
+impl Drop for RunningRename<'_> {
+    fn drop(&mut self) {
+        let mut renames = self.0.renames();
+        renames.running -= 1;
+        renames.finished += 1;
+        drop(renames);
+        self.0.rename_done.notify_all();
+    }
+}
+
+/// A change that ends with this value: even if it panics, the watcher looks at the object again.
+struct RunningChange<'s> {
+    shared: &'s Shared,
+    local: u64,
+    /// The state it left, if it came to one.
+    left: Option<Stamp>,
+}
+
+impl<'s> RunningChange<'s> {
+    fn begin(shared: &'s Shared, local: u64) -> Self {
+        shared.inodes().begin_change(local);
+        Self {
+            shared,
+            local,
+            left: None,
+        }
+    }
+}
+
+impl Drop for RunningChange<'_> {
+    fn drop(&mut self) {
+        self.shared.inodes().end_change(self.local, self.left);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::attr::Kind;
+    use super::*;
+
+    fn shared(folder: &Path) -> Result<Shared, FsError> {
+        Shared::new(Root::open(folder, false)?, 0)
+    }
+
+    #[test]
+    fn a_change_that_panics_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path()).unwrap();
+        let root = shared.inodes().root_local();
+        let fault = std::panic::AssertUnwindSafe(|| {
+            let change = || -> Result<((), Stamp), FsError> { panic!("a fault, on purpose") };
+            shared.renaming(|| shared.change(root, change))
+        });
+        assert!(std::panic::catch_unwind(fault).is_err());
+        assert!(shared.renames_are_quiet());
+        assert!(!shared.inodes().known(Index::ROOT).unwrap().busy);
+        assert_eq!(shared.finished_renames(), 1, "whoever waited for it looks again");
+    }
+
+    #[test]
+    fn a_directory_that_the_system_refused_to_watch_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shared = shared(folder.path()).unwrap();
+        let working = std::mem::replace(&mut shared.watches, Watches::broken());
+        let root = shared.root.directory();
+        shared.watch(Index::ROOT, &root);
+        assert!(!shared.inodes().is_watched(Index::ROOT));
+        shared.watches = working;
+        shared.watch(Index::ROOT, &root);
+        assert!(shared.watches.has(shared.inodes().root_local()));
+        assert!(shared.inodes().is_watched(Index::ROOT));
+        shared.watches = Watches::broken();
+        shared.watch_again(Index::ROOT, &root);
+        assert!(!shared.inodes().is_watched(Index::ROOT));
+    }
+
+    /// Two who look into a directory at once: what the second one reads is watched, too.
+    #[test]
+    fn nobody_reads_a_directory_before_its_watch_is_there() {
+        const ROUNDS: usize = 500;
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path()).unwrap();
+        let directories: Vec<_> = (0..ROUNDS)
+            .map(|round| {
+                let name = format!("d{round}");
+                std::fs::create_dir(folder.path().join(&name)).unwrap();
+                let file = shared
+                    .root
+                    .open_at(&name, disk::LOOK, Patience::Blocking)
+                    .unwrap();
+                let stat = disk::stat(&file).unwrap();
+                let object = attr::object(&stat);
+                let index =
+                    shared
+                        .inodes()
+                        .register(object, Index::ROOT, &name, Kind::Directory, attr::stamp(&stat));
+                (index.unwrap(), file)
+            })
+            .collect();
+        // Spinning: what wakes a thread takes longer than what is looked for.
+        let arrived = AtomicUsize::new(0);
+        let unwatched = || {
+            let mut unwatched = 0;
+            for (round, (index, file)) in directories.iter().enumerate() {
+                arrived.fetch_add(1, Ordering::SeqCst);
+                while arrived.load(Ordering::SeqCst) < 2 * (round + 1) {
+                    std::thread::yield_now();
+                }
+                shared.watch(*index, file);
+                let local = shared.inodes().local(*index);
+                unwatched += usize::from(!shared.watches.has(local));
+            }
+            unwatched
+        };
+        let unwatched: usize = std::thread::scope(|scope| {
+            let both = [scope.spawn(unwatched), scope.spawn(unwatched)];
+            both.map(|thread| thread.join().unwrap()).into_iter().sum()
+        });
+        assert_eq!(unwatched, 0, "of {ROUNDS}");
     }
 }

@@ -24,9 +24,9 @@ use super::attendance::Rounds;
 use super::connection::HubError;
 use super::line::{Generation, dial_hub};
 use crate::config::ControlConfig;
-use crate::dispatch::Service;
 use crate::pairing::Identity;
 use crate::session::{End, TunnelTerms, serve_tunnel};
+use crate::shared::Service;
 
 /// Where hubs take tunnels, whatever path the control address has.
 const PATH: &str = "/v2/node";

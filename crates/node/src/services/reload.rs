@@ -10,8 +10,8 @@ use spiderweb_fs::ExportTable;
 use tokio::sync::{Notify, mpsc};
 
 use super::{Loader, Services};
-use crate::dispatch::Service;
 use crate::manifest::Sources;
+use crate::shared::Service;
 
 /// How long a changed folder must rest before it is read: whoever writes a file is usually done then.
 const REST: Duration = Duration::from_millis(50);

@@ -11,7 +11,7 @@ use spiderweb_transport::{Frame, FrameError, Message, SocketError, WebSocket};
 use tokio::time::Instant;
 
 use super::{Wire, error_frame, refuse, reply_frame};
-use crate::dispatch::Service;
+use crate::shared::Service;
 
 /// Largest message, in bytes, that every peer may send: as much as the head of its upgrade. A hello has a few hundred.
 const SMALL: usize = 16 * 1024;

@@ -29,7 +29,8 @@ use self::queue::{Job, MOST_WAITING, Queue, Work};
 pub(super) use self::queue::{MOST_UNREAD, Progress};
 use super::footprint::Footprint;
 use super::{Wire, error_frame, event_frame, locks, reply_frame};
-use crate::dispatch::{Caller, Outcome, Service};
+use crate::dispatch::{Caller, Outcome};
+use crate::shared::Service;
 
 /// Runners of one session at a time.
 const MOST_RUNNERS: usize = 8;

@@ -25,7 +25,8 @@ use super::footprint::Footprint;
 use super::greeting::{UNSUPPORTED_OPCODE, accepted};
 use super::lane::{Lane, MOST_UNREAD, Progress};
 use super::{Wire, error_frame, event_frame, reply_frame};
-use crate::dispatch::{Caller, Service};
+use crate::dispatch::Caller;
+use crate::shared::Service;
 
 /// News of others leave at once, then at most this often: many changes travel together, and none is late enough
 /// to be noticed.

@@ -25,7 +25,7 @@ use serde_json::json;
 use spiderweb_fs::{Export, ExportTable, LocalSource};
 use spiderweb_node::{Limits, Node};
 use spiderweb_testkit::FilePeer;
-use spiderweb_testkit::file_peer::writing;
+use spiderweb_testkit::file_peer::{locking, writing};
 use spiderweb_testkit::raw_peer::PATIENCE;
 use tokio::runtime::Runtime;
 
@@ -43,7 +43,10 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
-        let limits = Limits::default();
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
         let home = tempfile::tempdir().unwrap();
         let disk = Arc::new(Disk::default());
         let folders = ["one", "two"].map(|name| home.path().join(name));
@@ -334,4 +337,64 @@ fn a_create_that_is_repeated_after_a_lost_link_finds_its_own_file() {
     };
     back.write(handle, 0, b"mine").unwrap();
     assert_eq!(back.create(root, "lock").unwrap_err().errno, 17, "once");
+}
+
+/// A bench whose waits for locks end soon, a peer with a handle of `slow`, and the lock of another program on it.
+fn contended() -> (Bench, FilePeer, u64, fs::File) {
+    let bench = Bench::with(Limits {
+        lock_wait: Duration::from_secs(1),
+        ..Limits::default()
+    });
+    let other_program = fs::File::open(bench.folders[0].join("slow")).unwrap();
+    rustix::fs::flock(&other_program, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut peer = bench.peer();
+    let slow = peer.find(peer.root(), "slow");
+    let handle = peer.open(slow, 2).unwrap();
+    (bench, peer, handle, other_program)
+}
+
+#[test]
+fn a_lock_that_is_taken_late_was_never_refused() {
+    let (bench, mut peer, handle, other_program) = contended();
+    let slow = peer.find(peer.root(), "slow");
+    let refused = peer.lock(handle, "exclusive", true).unwrap_err();
+    assert_eq!(refused.errno, 11, "a wait ends");
+    let waiting = peer.send("lock", locking(handle, "exclusive", true));
+    // Behind the first attempt, which begins the wait.
+    assert_eq!(peer.lock(handle, "exclusive", false).unwrap_err().errno, 11);
+    bench.disk.hang(slow);
+    bench.disk.wait_stuck(1);
+    drop(other_program);
+    // An attempt is under way when the wait would end, and it will succeed.
+    let early = peer.next_answer(Duration::from_millis(1_500));
+    assert!(early.is_none(), "{early:?}");
+    bench.disk.recover();
+    peer.answer(waiting).unwrap();
+    let mut other = bench.peer();
+    let theirs = other.open(slow, 2).unwrap();
+    assert_eq!(other.lock(theirs, "exclusive", false).unwrap_err().errno, 11);
+    peer.close(handle).unwrap();
+    other.lock(theirs, "exclusive", false).unwrap();
+}
+
+#[test]
+fn a_lock_that_nobody_waits_for_any_more_belongs_to_its_handle() {
+    let (bench, mut peer, handle, other_program) = contended();
+    let slow = peer.find(peer.root(), "slow");
+    peer.send("lock", locking(handle, "exclusive", true));
+    assert_eq!(peer.lock(handle, "exclusive", false).unwrap_err().errno, 11);
+    bench.disk.hang(slow);
+    bench.disk.wait_stuck(1);
+    drop((other_program, peer));
+    bench.disk.recover();
+    // Whoever has the handle has the lock, whether the attempt succeeds before or after this.
+    let mut back = bench.peer();
+    back.lock(handle, "exclusive", true).unwrap();
+    let mut other = bench.peer();
+    let theirs = other.open(slow, 2).unwrap();
+    for _ in 0..20 {
+        assert_eq!(other.lock(theirs, "exclusive", false).unwrap_err().errno, 11);
+    }
+    back.close(handle).unwrap();
+    other.lock(theirs, "exclusive", true).unwrap();
 }

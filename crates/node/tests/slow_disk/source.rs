@@ -223,6 +223,7 @@ impl OpenFile for SlowFile {
     }
 
     fn lock(&self, kind: LockKind) -> Result<(), FsError> {
+        self.disk.touch(self.id, Patience::Blocking)?;
         self.inner.lock(kind)
     }
 

@@ -1,11 +1,13 @@
 //! The kernel's change events on Linux.
+//!
+//! Each source has an inotify instance and a thread, which reads its events and looks at its disk. While it looks, or
+//! hangs, further events wait in the kernel.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -16,7 +18,8 @@ use spiderweb_protocol::EntryName;
 use super::super::RESERVED_NAME;
 use super::super::shared::Shared;
 use super::DEBOUNCE;
-use super::changes::{self, Dirty, Findings};
+use super::changes::Dirty;
+use super::looker::{Lookers, Pending};
 use crate::Invalidations;
 
 /// What a directory is watched for. Reading is no change.
@@ -60,14 +63,18 @@ impl Watches {
         self.inotify.is_some()
     }
 
-    /// Watches the directory behind a descriptor. Where the system refuses, its changes go unannounced.
-    pub(in crate::local) fn add(&self, directory: impl AsFd, local: u64) {
-        let Some(inotify) = &self.inotify else { return };
+    /// Watches the directory behind a descriptor. Where the system refuses, its changes go unannounced, and the answer is
+    /// no.
+    pub(in crate::local) fn add(&self, directory: impl AsFd, local: u64) -> bool {
+        let Some(inotify) = &self.inotify else {
+            return false;
+        };
         // The descriptor itself, not the path it was opened with: nothing can come in between.
         let path = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
         match inotify::add_watch(inotify, path, CHANGES) {
             Ok(watch) => {
                 self.directories().insert(watch, local);
+                true
             }
             Err(errno) => {
                 if !self.complained.swap(true, Ordering::Relaxed) {
@@ -80,30 +87,28 @@ impl Watches {
                         "some folders cannot be watched: {errno}{hint}; changes in them made by other programs will not be announced"
                     );
                 }
+                false
             }
         }
     }
 
-    /// Reads what the kernel has to say. `true`: its queue overflowed and events were lost.
-    fn read(&self, shared: &Shared, dirty: &mut HashSet<Dirty>) -> bool {
-        let Some(inotify) = &self.inotify else {
-            return false;
-        };
+    /// Reads what the kernel has to say.
+    fn read(&self, shared: &Shared, pending: &mut Pending) {
+        let Some(inotify) = &self.inotify else { return };
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut reader = Reader::new(inotify, &mut buffer);
-        let mut overflowed = false;
         // Ends with `WOULDBLOCK` once everything is read.
         while let Ok(event) = reader.next() {
             let flags = event.events();
             if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
-                overflowed = true;
+                pending.lose();
                 continue;
             }
             if flags.contains(ReadFlags::IGNORED) {
                 if let Some(directory) = self.directories().remove(&event.wd()) {
                     // The directory is gone. File systems give its number to the next one that is made, which
                     // then has its id: if there is one it is watched again.
-                    dirty.insert(Dirty {
+                    pending.add(Dirty {
                         directory,
                         name: None,
                     });
@@ -128,106 +133,83 @@ impl Watches {
                     _ => continue,
                 },
             };
-            dirty.insert(Dirty { directory, name });
+            pending.add(Dirty { directory, name });
         }
-        overflowed
     }
 }
 
-/// The thread that waits for events of all sources.
-pub(super) struct Thread {
-    stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
+#[cfg(test)]
+impl Watches {
+    /// As if the system refused every watch.
+    pub(in crate::local) fn broken() -> Self {
+        Self {
+            inotify: Some(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether this directory is watched.
+    pub(in crate::local) fn has(&self, local: u64) -> bool {
+        self.directories().values().any(|watched| *watched == local)
+    }
 }
 
-impl Thread {
-    pub(super) fn start(sources: Vec<Arc<Shared>>, news: Arc<Invalidations>) -> std::io::Result<Self> {
+/// The threads that wait for events, one for each source.
+pub(super) struct Threads {
+    stop: Arc<OwnedFd>,
+    lookers: Lookers,
+}
+
+impl Threads {
+    pub(super) fn start(sources: Vec<Arc<Shared>>, news: &Arc<Invalidations>) -> std::io::Result<Self> {
         if sources.iter().any(|source| source.watches.inotify.is_none()) {
             return Err(std::io::Error::other(
                 "the system gives no inotify instance; raise fs.inotify.max_user_instances",
             ));
         }
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("watch".to_owned())
-            .spawn(move || {
-                run(&sources, &news, &stopped);
-            })?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        // Writing to an event counter does not fail, and a thread that cannot be told would hang below.
-        if rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            let _ = thread.join();
+        let threads = Self {
+            stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
+            lookers: Lookers::new(),
+        };
+        for source in sources {
+            let (news, stop) = (news.clone(), threads.stop.clone());
+            threads.lookers.spawn(move || run(&source, &news, &stop))?;
         }
+        Ok(threads)
     }
 }
 
-/// One source's events on their way.
-#[derive(Default)]
-struct Pending {
-    dirty: HashSet<Dirty>,
-    overflowed: bool,
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Nobody reads the counter, so all of them see it. Writing to it does not fail.
+        let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+        self.lookers.finish();
+    }
 }
 
-fn run(sources: &[Arc<Shared>], news: &Invalidations, stop: &OwnedFd) {
-    let mut pending: Vec<Pending> = sources.iter().map(|_| Pending::default()).collect();
+fn run(source: &Shared, news: &Invalidations, stop: &OwnedFd) {
+    let mut pending = Pending::default();
     // When to look, once something is dirty.
     let mut due: Option<Instant> = None;
-    loop {
-        if wait(sources, stop, due) {
-            return;
-        }
-        for (source, pending) in sources.iter().zip(&mut pending) {
-            pending.overflowed |= source.watches.read(source, &mut pending.dirty);
-        }
-        let anything = pending
-            .iter()
-            .any(|pending| pending.overflowed || !pending.dirty.is_empty());
-        let now = Instant::now();
+    while !wait(source, stop, due) {
+        source.watches.read(source, &mut pending);
         match due {
-            None if anything => due = Some(now + DEBOUNCE),
-            Some(at) if now >= at => {
-                let mut again = false;
-                for (source, pending) in sources.iter().zip(&mut pending) {
-                    let findings = look(source, pending);
-                    news.publish(&findings.events(source), None);
-                    pending.dirty = findings.busy;
-                    again |= !pending.dirty.is_empty();
-                }
-                due = again.then(|| Instant::now() + DEBOUNCE);
+            None if !pending.is_empty() => due = Some(Instant::now() + DEBOUNCE),
+            Some(at) if Instant::now() >= at => {
+                pending.look(source, news);
+                due = (!pending.is_empty()).then(|| Instant::now() + DEBOUNCE);
             }
             _ => {}
         }
     }
 }
 
-fn look(source: &Shared, pending: &mut Pending) -> Findings {
-    let dirty = std::mem::take(&mut pending.dirty);
-    if std::mem::take(&mut pending.overflowed) {
-        tracing::warn!("more changes than the system keeps; comparing everything that clients know");
-        return changes::compare_all(source);
-    }
-    changes::compare(source, dirty)
-}
-
 /// Waits for events or until `due`; while something is due, further events wait in the kernel. `true`: stop.
-fn wait(sources: &[Arc<Shared>], stop: &OwnedFd, due: Option<Instant>) -> bool {
+fn wait(source: &Shared, stop: &OwnedFd, due: Option<Instant>) -> bool {
     let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
     let timeout = due.map(|at| at.saturating_duration_since(Instant::now()));
     if timeout.is_none() {
-        let inotify = sources
-            .iter()
-            .filter_map(|source| source.watches.inotify.as_ref());
+        let inotify = source.watches.inotify.iter();
         fds.extend(inotify.map(|inotify| PollFd::new(inotify, PollFlags::IN)));
     }
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());

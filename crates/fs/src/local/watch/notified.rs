@@ -2,13 +2,13 @@
 //!
 //! One recursive watch on each root: the system tells of everything below by path, and what no client knows is
 //! skipped. Paths only say where to look; what is there is opened through the root like everything else.
+//!
+//! Each source has a thread that looks. Paths wait for it in a queue of bounded length.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 
 use notify::{RecursiveMode, Watcher as _};
 use spiderweb_protocol::EntryName;
@@ -17,70 +17,72 @@ use super::super::RESERVED_NAME;
 use super::super::inodes::Index;
 use super::super::shared::Shared;
 use super::DEBOUNCE;
-use super::changes::{self, Dirty};
+use super::changes::Dirty;
+use super::looker::{Lookers, Pending};
 use crate::Invalidations;
 
-/// Events that wait; beyond them everything known is compared.
+/// Events of one source that wait; beyond them everything known is compared.
 const MOST_WAITING: usize = 4096;
 
-/// What reaches the thread.
+/// What reaches a source's thread.
 enum Told {
-    /// Something at this path, in this source.
-    Path(usize, PathBuf),
+    /// Something at this path.
+    Path(PathBuf),
     /// The watching ends.
     Stop,
 }
 
-/// The thread that waits for events of all sources.
-pub(super) struct Thread {
-    /// Ends the events; declared first so that it goes first.
-    _watchers: Vec<notify::RecommendedWatcher>,
-    tell: SyncSender<Told>,
-    running: Option<JoinHandle<()>>,
+/// The threads that wait for events, one for each source.
+pub(super) struct Threads {
+    watchers: Vec<notify::RecommendedWatcher>,
+    tell: Vec<SyncSender<Told>>,
+    lookers: Lookers,
 }
 
-impl Thread {
-    pub(super) fn start(sources: Vec<Arc<Shared>>, news: Arc<Invalidations>) -> Result<Self, notify::Error> {
-        let (tell, told) = sync_channel(MOST_WAITING);
-        let lost = Arc::new(AtomicBool::new(false));
-        let mut watchers = Vec::new();
-        for (number, source) in sources.iter().enumerate() {
-            let (tell, lost) = (tell.clone(), lost.clone());
+impl Threads {
+    pub(super) fn start(sources: Vec<Arc<Shared>>, news: &Arc<Invalidations>) -> Result<Self, notify::Error> {
+        let mut threads = Self {
+            watchers: Vec::new(),
+            tell: Vec::new(),
+            lookers: Lookers::new(),
+        };
+        for source in sources {
+            let (tell, told) = sync_channel(MOST_WAITING);
+            let lost = Arc::new(AtomicBool::new(false));
+            threads.tell.push(tell.clone());
+            let is_lost = lost.clone();
             let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                forward(number, event, &tell, &lost);
+                forward(event, &tell, &is_lost);
             })?;
             watcher.watch(source.root.path(), RecursiveMode::Recursive)?;
-            watchers.push(watcher);
+            threads.watchers.push(watcher);
+            let news = news.clone();
+            threads
+                .lookers
+                .spawn(move || run(&source, &news, &told, &lost))
+                .map_err(notify::Error::io)?;
         }
-        let running = std::thread::Builder::new()
-            .name("watch".to_owned())
-            .spawn(move || run(&sources, &news, &told, &lost))
-            .map_err(notify::Error::io)?;
-        Ok(Self {
-            _watchers: watchers,
-            tell,
-            running: Some(running),
-        })
+        Ok(threads)
     }
 }
 
-impl Drop for Thread {
+impl Drop for Threads {
     fn drop(&mut self) {
-        // Waits for room: the thread is reading.
-        if self.tell.send(Told::Stop).is_ok()
-            && let Some(running) = self.running.take()
-        {
-            let _ = running.join();
+        self.watchers.clear();
+        for tell in self.tell.drain(..) {
+            // Where there is no room for it, the thread will find that nobody is left to tell it anything.
+            let _ = tell.try_send(Told::Stop);
         }
+        self.lookers.finish();
     }
 }
 
 /// Hands an event on without ever waiting.
-fn forward(source: usize, event: notify::Result<notify::Event>, tell: &SyncSender<Told>, lost: &AtomicBool) {
+fn forward(event: notify::Result<notify::Event>, tell: &SyncSender<Told>, lost: &AtomicBool) {
     match event {
         Ok(event) if !event.need_rescan() => {
             for path in event.paths {
-                if let Err(TrySendError::Full(_)) = tell.try_send(Told::Path(source, path)) {
+                if let Err(TrySendError::Full(_)) = tell.try_send(Told::Path(path)) {
                     lost.store(true, Ordering::Release);
                 }
             }
@@ -89,17 +91,17 @@ fn forward(source: usize, event: notify::Result<notify::Event>, tell: &SyncSende
     }
 }
 
-fn run(sources: &[Arc<Shared>], news: &Invalidations, told: &Receiver<Told>, lost: &AtomicBool) {
-    let mut dirty: Vec<HashSet<Dirty>> = sources.iter().map(|_| HashSet::new()).collect();
+fn run(source: &Shared, news: &Invalidations, told: &Receiver<Told>, lost: &AtomicBool) {
+    let mut pending = Pending::default();
     loop {
-        let nothing = dirty.iter().all(HashSet::is_empty) && !lost.load(Ordering::Acquire);
+        let nothing = pending.is_empty() && !lost.load(Ordering::Acquire);
         let first = if nothing {
             told.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             told.recv_timeout(DEBOUNCE)
         };
         match first {
-            Ok(Told::Path(source, path)) => note(sources, &mut dirty, source, &path),
+            Ok(Told::Path(path)) => note(source, &mut pending, &path),
             Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -109,29 +111,21 @@ fn run(sources: &[Arc<Shared>], news: &Invalidations, told: &Receiver<Told>, los
         }
         for event in told.try_iter() {
             match event {
-                Told::Path(source, path) => note(sources, &mut dirty, source, &path),
+                Told::Path(path) => note(source, &mut pending, &path),
                 Told::Stop => return,
             }
         }
-        let everything = lost.swap(false, Ordering::AcqRel);
-        for (source, dirty) in sources.iter().zip(&mut dirty) {
-            let pending = std::mem::take(dirty);
-            let findings = if everything {
-                changes::compare_all(source)
-            } else {
-                changes::compare(source, pending)
-            };
-            news.publish(&findings.events(source), None);
-            *dirty = findings.busy;
+        if lost.swap(false, Ordering::AcqRel) {
+            pending.lose();
+        }
+        if !pending.is_empty() {
+            pending.look(source, news);
         }
     }
 }
 
 /// Notes where to look, if a client knows the directory the path is in.
-fn note(sources: &[Arc<Shared>], dirty: &mut [HashSet<Dirty>], source: usize, path: &Path) {
-    let (Some(shared), Some(dirty)) = (sources.get(source), dirty.get_mut(source)) else {
-        return;
-    };
+fn note(shared: &Shared, pending: &mut Pending, path: &Path) {
     let Ok(below) = path.strip_prefix(shared.root.path()) else {
         return;
     };
@@ -145,7 +139,7 @@ fn note(sources: &[Arc<Shared>], dirty: &mut [HashSet<Dirty>], source: usize, pa
     }
     let inodes = shared.inodes();
     let Some((last, above)) = names.split_last() else {
-        dirty.insert(Dirty {
+        pending.add(Dirty {
             directory: inodes.root_local(),
             name: None,
         });
@@ -155,7 +149,7 @@ fn note(sources: &[Arc<Shared>], dirty: &mut [HashSet<Dirty>], source: usize, pa
         .iter()
         .try_fold(Index::ROOT, |parent, name| inodes.child(parent, name));
     if let Some(directory) = directory {
-        dirty.insert(Dirty {
+        pending.add(Dirty {
             directory: inodes.local(directory),
             name: Some((*last).into()),
         });
@@ -187,7 +181,7 @@ mod tests {
         };
         let news = Arc::new(Invalidations::new([source.root()]));
         let mailbox = news.subscribe(SessionId(1));
-        let thread = Thread::start(vec![source.shared.clone()], news).unwrap();
+        let threads = Threads::start(vec![source.shared.clone()], &news).unwrap();
         let directory = find(source.root(), "dir");
         let known = find(directory, "known");
 
@@ -213,6 +207,6 @@ mod tests {
         wait_for("a move", Event::Directory { id: source.root() });
         fs::remove_file(folder.path().join("moved")).unwrap();
         wait_for("a removal", changed(known));
-        drop(thread);
+        drop(threads);
     }
 }
