@@ -107,6 +107,26 @@ fn copies_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_copy_into_the_exported_folder_it_comes_from_ends() {
+    let setup = Setup::new();
+    std::fs::create_dir_all(setup.work("d/sub")).unwrap();
+    std::fs::write(setup.work("d/a"), "a").unwrap();
+    std::fs::write(setup.work("d/sub/b"), "b").unwrap();
+    // What an interrupted copy left is nobody's file.
+    std::fs::write(setup.work("d/.a.spiderweb-0123456789abcdef.part"), "half").unwrap();
+    let here = setup.work("d").display().to_string();
+    for line in [
+        format!("cp -r {here} :/work/d/copy"),
+        format!("cp -r :/work/d {here}/copy"),
+    ] {
+        setup.ok(&line);
+        assert_eq!(names(&setup.work("d/copy")), ["a", "sub"], "{line}");
+        assert_eq!(names(&setup.work("d/copy/sub")), ["b"], "{line}");
+        std::fs::remove_dir_all(setup.work("d/copy")).unwrap();
+    }
+}
+
+#[test]
 fn one_bad_file_does_not_stop_the_rest() {
     let setup = Setup::new();
     std::fs::create_dir(setup.local("d")).unwrap();

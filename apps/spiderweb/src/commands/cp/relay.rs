@@ -6,8 +6,8 @@ use spiderweb_client::{Place, RemotePath, Upload, Walk, copy_remote};
 use spiderweb_protocol::fs::{Attr, FileKind};
 use spiderweb_protocol::{EntryName, InodeId};
 
-use super::Copier;
 use super::download::regular;
+use super::{Copier, remote_below};
 use crate::failure::{Doing as _, Failure};
 use crate::remote::Remote;
 
@@ -70,14 +70,14 @@ impl Copier {
                 "cannot copy {source} into itself, {target}"
             )));
         }
+        let steps = remote_below(Walk::of(&ends.from.client, source.clone(), found.id)).await;
         let root = self
             .remote_directory(&ends.to, parent, &name)
             .await
             .doing("make the directory", target)?;
         // Directories are reported before what is in them, so a parent is always known.
         let mut made = HashMap::from([(source.clone(), root)]);
-        let mut walk = Walk::of(&ends.from.client, source.clone(), found.id);
-        while let Some(step) = walk.next().await {
+        for step in steps {
             let copied = match step {
                 Ok(step) => {
                     self.relay_entry(&ends, &step.path, &step.attr, (source, target), &mut made)

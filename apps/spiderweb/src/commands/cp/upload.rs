@@ -1,22 +1,17 @@
 //! From this machine to the node.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use spiderweb_client::{Client, Error, RemotePath, Upload};
 use spiderweb_protocol::{EntryName, Errno, InodeId};
 
-use super::{Copier, entry_name};
+use super::Copier;
+use super::local::{self, Entry, Kind, cannot_read};
 use crate::commands::put::permissions;
 use crate::failure::{Doing as _, Failure};
 use crate::progress;
 use crate::remote::Remote;
-
-/// A local directory whose contents go into a directory of the node.
-struct Pair {
-    local: PathBuf,
-    remote: InodeId,
-    path: RemotePath,
-}
 
 impl Copier {
     pub(super) async fn upload(&mut self, source: &Path, target: &RemotePath) -> Result<(), Failure> {
@@ -35,6 +30,7 @@ impl Copier {
                 .await;
         }
         self.needs_recursion(&source.display())?;
+        let entries = local::below(source, target).await?;
         let found = remote.view.find(&remote.client, target).await;
         let directory = match found.doing("copy to", target)? {
             Some(found) if found.is_directory() => found.id,
@@ -47,29 +43,14 @@ impl Copier {
                     .doing("make the directory", target)?
             }
         };
-        let mut waiting = vec![Pair {
-            local: source.to_owned(),
-            remote: directory,
-            path: target.clone(),
-        }];
-        while let Some(pair) = waiting.pop() {
-            if let Err(failure) = self.upload_directory(&remote, &pair, &mut waiting).await {
-                self.report(&failure);
-            }
-        }
-        Ok(())
-    }
-
-    async fn upload_directory(
-        &mut self,
-        remote: &Remote,
-        pair: &Pair,
-        waiting: &mut Vec<Pair>,
-    ) -> Result<(), Failure> {
-        let cannot = |error| Failure::local(cannot_read(&pair.local), error);
-        let mut entries = tokio::fs::read_dir(&pair.local).await.map_err(cannot)?;
-        while let Some(entry) = entries.next_entry().await.map_err(cannot)? {
-            if let Err(failure) = self.upload_entry(remote, pair, &entry, waiting).await {
+        // Directories come before what is in them, so a parent is always known.
+        let mut made = HashMap::from([(target.clone(), directory)]);
+        for entry in entries {
+            let copied = match entry {
+                Ok(entry) => self.upload_entry(&remote, entry, &mut made).await,
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = copied {
                 self.report(&failure);
             }
         }
@@ -79,31 +60,27 @@ impl Copier {
     async fn upload_entry(
         &mut self,
         node: &Remote,
-        pair: &Pair,
-        entry: &tokio::fs::DirEntry,
-        waiting: &mut Vec<Pair>,
+        entry: Entry,
+        made: &mut HashMap<RemotePath, InodeId>,
     ) -> Result<(), Failure> {
-        let local = entry.path();
-        let name = entry_name(&local)?;
-        let path = pair.path.join(name.clone());
-        let kind = entry.file_type().await;
-        let kind = kind.map_err(|error| Failure::local(cannot_read(&local), error))?;
-        if kind.is_dir() {
-            let remote = self.remote_directory(node, pair.remote, &name).await;
-            let remote = remote.doing("make the directory", &path)?;
-            waiting.push(Pair { local, remote, path });
+        let Entry { local, path, kind } = entry;
+        let Some((above, name)) = path.split() else {
             return Ok(());
+        };
+        // The directory could not be made, which was reported.
+        let Some(&parent) = made.get(&above) else {
+            return Ok(());
+        };
+        let name = name.clone();
+        match kind {
+            Kind::Directory => {
+                let id = self.remote_directory(node, parent, &name).await;
+                made.insert(path.clone(), id.doing("make the directory", &path)?);
+                Ok(())
+            }
+            Kind::Link => self.upload_link(node, &local, parent, &name, &path).await,
+            Kind::File => self.upload_file(node, local, parent, name, path).await,
         }
-        if kind.is_symlink() {
-            return self.upload_link(node, &local, pair.remote, &name, &path).await;
-        }
-        if kind.is_file() {
-            return self.upload_file(node, local, pair.remote, name, path).await;
-        }
-        Err(Failure::message(format!(
-            "{} is no file, directory or link and was left out",
-            local.display()
-        )))
     }
 
     async fn upload_file(
@@ -170,8 +147,4 @@ async fn link(client: &Client, parent: InodeId, name: &EntryName, target: &str) 
         }
         result => result,
     }
-}
-
-fn cannot_read(path: &Path) -> String {
-    format!("cannot read {}", path.display())
 }
