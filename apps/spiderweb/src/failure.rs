@@ -165,6 +165,8 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
                 "paths are /EXPORT/PATH, as in /{example}/file; `spiderweb exports` lists the exports"
             ))
         }
+        Error::NoDirectory => Failure::message(sentence(verb, path, &error.to_string()))
+            .hint("a slash at the end asks for a directory; without it, it is the name of a file"),
         Error::NoService { .. } => Failure::message(error.to_string())
             .hint("`spiderweb services` lists them; a service is named by its id, as in echo-main"),
         Error::Lost { .. } if verb == "invoke" => Failure::message(format!(

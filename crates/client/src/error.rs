@@ -117,6 +117,9 @@ pub enum Error {
     /// A directory was expected.
     #[error("is not a directory")]
     NotDirectory,
+    /// A path that asks for a directory leads to nothing.
+    #[error("there is no such directory")]
+    NoDirectory,
     /// A file that is no regular one: nodes open no devices, pipes and sockets.
     #[error("is a device, pipe or socket")]
     NotRegular,

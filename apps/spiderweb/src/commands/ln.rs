@@ -32,7 +32,8 @@ impl Ln {
         let mut reach = Reach::open(&context.global).await?;
         let remote = reach.to(&self.path).await?;
         let made = async {
-            let (parent, name) = remote.view.parent(&remote.client, &self.path).await?;
+            let parent = remote.view.parent_of_file(&remote.client, &self.path).await;
+            let (parent, name) = parent?;
             remote.client.symlink(parent.id, name, &self.target).await
         };
         made.await.doing("make the link", &self.path)

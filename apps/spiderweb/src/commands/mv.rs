@@ -45,10 +45,23 @@ impl Mv {
         };
         let moved = async {
             let (old_parent, _) = remote.view.parent(&remote.client, &self.old).await?;
+            // Links are moved themselves, also those that lead nowhere; so the old path is looked at only where a
+            // slash asks for a directory, which the node is not told of.
+            let is_file = if self.old.wants_directory() || self.new.wants_directory() {
+                let found = remote.view.resolve(&remote.client, &self.old).await?;
+                !found.is_directory()
+            } else {
+                false
+            };
             let existing = target.view.find(&target.client, &self.new).await?;
             let (new_parent, new_name) = match existing {
                 // Renaming a directory to itself with another spelling of its path must not move it into itself.
                 Some(dir) if dir.is_directory() && self.new != self.old => (dir, old_name.clone()),
+                _ if is_file => {
+                    let parent = target.view.parent_of_file(&target.client, &self.new).await;
+                    let (parent, name) = parent?;
+                    (parent, name.clone())
+                }
                 _ => {
                     let (parent, name) = target.view.parent(&target.client, &self.new).await?;
                     (parent, name.clone())

@@ -80,7 +80,7 @@ impl Put {
             }
             let (parent, name) = remote
                 .view
-                .parent(&remote.client, &path)
+                .parent_of_file(&remote.client, &path)
                 .await
                 .doing("write", &path)?;
             let upload = Upload {

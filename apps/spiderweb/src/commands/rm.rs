@@ -49,6 +49,10 @@ impl Rm {
     async fn remove(&self, remote: &Remote, path: &RemotePath) -> Result<(), Failure> {
         let removed = async {
             let (parent, name) = remote.view.parent(&remote.client, path).await?;
+            if path.wants_directory() {
+                // The node is told the name alone.
+                remote.view.directory(&remote.client, path).await?;
+            }
             if self.recursive {
                 remove_tree(&remote.client, parent.id, name, path).await
             } else {

@@ -224,7 +224,9 @@ async fn paths_lead_through_exports() {
     let narrow = View::of(&client, Some("work")).await.unwrap();
     for (view, path, found) in [
         (&whole, "/work/dir/f", Some(inner)),
-        (&whole, "/work/dir/../dir/./f/", Some(inner)),
+        (&whole, "/work/dir/../dir/./f", Some(inner)),
+        (&whole, "/work/dir/", Some(dir)),
+        (&whole, "/work/dir/f/", None),
         (&whole, "/work", Some(ROOT)),
         (&whole, "/dir/f", None),
         (&whole, "/work/dir/g", None),

@@ -51,7 +51,11 @@ impl Copier {
         };
         let found = ends.from.view.resolve(&ends.from.client, source).await;
         let found = found.doing("copy", source)?;
-        let parent = ends.to.view.parent(&ends.to.client, target).await;
+        let parent = if found.is_directory() {
+            ends.to.view.parent(&ends.to.client, target).await
+        } else {
+            ends.to.view.parent_of_file(&ends.to.client, target).await
+        };
         let (parent, name) = parent.doing("copy to", target)?;
         let (parent, name) = (parent.id, name.clone());
         if !found.is_directory() {

@@ -22,7 +22,7 @@ impl Copier {
             progress::expect(&self.bar, metadata.len());
         }
         if !metadata.is_dir() {
-            let parent = remote.view.parent(&remote.client, target).await;
+            let parent = remote.view.parent_of_file(&remote.client, target).await;
             let (parent, name) = parent.doing("copy to", target)?;
             let (parent, name) = (parent.id, name.clone());
             return self
