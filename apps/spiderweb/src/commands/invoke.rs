@@ -1,7 +1,5 @@
 //! `spiderweb invoke`
 
-use std::io::Write as _;
-
 use clap::Args;
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -12,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::called::Called;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::complain;
 use crate::remote::Reach;
 
 /// Run a service and print its result.
@@ -52,7 +51,7 @@ impl Invoke {
         } else if let Some(result) = &outcome.result {
             context.out.bytes(result)?;
         } else if outcome.refusal.is_none() {
-            said(&outcome.error);
+            complain(&outcome.error);
         }
         judged
     }
@@ -87,16 +86,6 @@ fn check(payload: &[u8]) -> Result<(), String> {
         Ok(())
     } else {
         Err("it is JSON, but no object".to_owned())
-    }
-}
-
-/// What the driver said, on a line of its own.
-fn said(error: &[u8]) {
-    let mut stderr = std::io::stderr().lock();
-    // Nobody is left to be told.
-    let _ = stderr.write_all(error);
-    if error.last().is_some_and(|last| *last != b'\n') {
-        let _ = stderr.write_all(b"\n");
     }
 }
 

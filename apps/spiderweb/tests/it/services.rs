@@ -161,6 +161,57 @@ fn exec_prints_what_the_command_printed_and_ends_like_it() {
 }
 
 #[test]
+fn what_becomes_of_a_command_is_a_line_of_its_own() {
+    let service = Service::new("terminal-1");
+    for (state, stdout, stderr, err) in [
+        (
+            "launch_failed",
+            "",
+            "FileNotFound",
+            "error: the command could not be run: there is no such program or directory on the node\n",
+        ),
+        (
+            "launch_failed",
+            "",
+            "StdoutStreamTooLong",
+            "error: the command was ended: it printed more than is allowed\n  hint: allow more with --max-output 1MiB, or \
+             print to a file\n",
+        ),
+        (
+            "timeout",
+            "begun",
+            "half a line",
+            "half a line\nerror: the command did not finish within 2s and was ended\n  hint: give it more time with \
+             --timeout\n",
+        ),
+        (
+            "terminated",
+            "",
+            "a line\\n",
+            "a line\nerror: the command was ended by a signal\n",
+        ),
+    ] {
+        let result = format!(
+            r#"{{"service":"terminal","ok":false,"state":"{state}","exit_code":-1,"stdout":"{stdout}","stderr":"{stderr}"}}"#
+        );
+        service.ends(OK, &result, "");
+        let said = service.run(&["exec", "--timeout", "2s", "--", "x"]);
+        assert_eq!(
+            (said.code, said.out.as_str(), said.err.as_str()),
+            (1, stdout, err),
+            "{state}"
+        );
+        let said = service.run(&["exec", "--output", "json", "--timeout", "2s", "--", "x"]);
+        assert!(said.out.contains(stderr), "{said:?}");
+    }
+    // The command's own words are not touched.
+    let result = r#"{"state":"exited","exit_code":3,"stdout":"","stderr":"no line end"}"#;
+    service.ends(OK, result, "");
+    let said = service.run(&["exec", "x"]);
+    assert_eq!((said.code, said.err.as_str()), (3, "no line end"));
+}
+
+#[test]
 fn folders_are_not_listed_as_services() {
     let setup = Setup::new();
     assert_eq!(setup.ok("services"), "");
