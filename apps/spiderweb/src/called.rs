@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use spiderweb_client::{Outcome, Place, Service};
 use spiderweb_protocol::Errno;
+use spiderweb_protocol::fs::Export;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Doing as _, Failure};
@@ -42,6 +43,11 @@ impl Health {
             milliseconds => Duration::from_millis(milliseconds),
         }
     }
+}
+
+/// Whether an export is a service, and no folder.
+pub(crate) fn is_service(export: &Export) -> bool {
+    export.source_kind == "namespace"
 }
 
 /// A service that is about to be invoked.

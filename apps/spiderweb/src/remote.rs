@@ -5,11 +5,12 @@ use spiderweb_client::{
 };
 use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::NodeId;
-use spiderweb_protocol::fs::Attr;
+use spiderweb_protocol::fs::{Attr, Export};
 
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::hub;
+use crate::output::shown;
 
 /// A connected client and the paths it offers. Cheap to clone; clones share the connection.
 #[derive(Clone)]
@@ -27,6 +28,21 @@ impl Remote {
             Ok(Place::Inside { names, .. }) => names.is_empty(),
             Ok(Place::Top) => true,
             Err(_) => false,
+        }
+    }
+
+    /// The exports that a command about exports is about: all of the node, or the one whose path this is.
+    pub(crate) fn exports_at(&self, path: Option<&RemotePath>) -> Result<Vec<Export>, Failure> {
+        let Some(path) = path else {
+            return Ok(self.view.exports().to_vec());
+        };
+        match self.view.place(path)? {
+            Place::Top => Ok(self.view.exports().to_vec()),
+            Place::Inside { export, names: [] } => Ok(vec![export.clone()]),
+            Place::Inside { export, .. } => Err(Failure::Usage(format!(
+                "{path} lies within the export {}; name the export, or nothing for all of the node",
+                shown(&export.name, true)
+            ))),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::units::human_size;
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Df {
-    /// The node, behind a hub: /nodes/NODE.
+    /// One export, as in /work; behind a hub, a node or an export on it, as in /nodes/edge.
     #[arg(value_name = "PATH", value_parser = remote_path)]
     path: Option<RemotePath>,
 
@@ -69,7 +69,8 @@ impl Df {
         let mut reach = Reach::open(&context.global).await?;
         let remote = reach.only(self.path.as_ref()).await?;
         let mut rows = Vec::new();
-        for export in remote.view.exports() {
+        let exports = remote.exports_at(self.path.as_ref())?;
+        for export in &exports {
             if let Some(root) = InodeId::new(export.root) {
                 let statfs = remote.client.statfs(root).await.doing("measure", &export.name)?;
                 rows.push(DfJson::new(&export.name, &statfs));

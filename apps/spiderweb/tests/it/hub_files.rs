@@ -86,6 +86,12 @@ fn files_are_read_written_and_copied_through_the_hub() {
     assert_eq!(names(&network.work("far", "")), ["x"]);
     assert_eq!(network.json("df /nodes/far")[0]["export"], "work");
     assert_eq!(network.json("exports --node far")[0]["name"], "work");
+    let exports = network.json("exports /nodes/edge/work");
+    assert_eq!(
+        (&exports[0]["name"], exports.as_array().unwrap().len()),
+        (&json!("work"), 1)
+    );
+    assert_eq!(network.json("services /nodes/edge/echo")[0]["service"], "echo");
 
     for (line, words) in [
         (
