@@ -9,7 +9,7 @@ use spiderweb_protocol::fs::Export;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Doing as _, Failure};
-use crate::global::{Global, remote_path};
+use crate::global::{Global, maybe_path};
 use crate::output::shown;
 use crate::remote::Reach;
 
@@ -63,7 +63,7 @@ impl Called {
     /// Finds the service of this name, or the one whose path this is.
     pub(crate) async fn find(reach: &mut Reach, name: &str) -> Result<Self, Failure> {
         let (remote, service) = if name.starts_with('/') {
-            let path = remote_path(name).map_err(Failure::Usage)?;
+            let path = maybe_path(name)?;
             let remote = reach.to(&path).await?;
             let Place::Inside { export, names: [] } = remote.view.place(&path)? else {
                 return Err(Failure::message(format!("{} is no service", shown(name, true)))

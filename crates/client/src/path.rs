@@ -53,6 +53,13 @@ pub struct PathError {
     reason: &'static str,
 }
 
+impl PathError {
+    /// What is wrong with it.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
 impl RemotePath {
     /// The names from the top down.
     pub fn names(&self) -> &[EntryName] {

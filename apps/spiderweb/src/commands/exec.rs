@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::{Deserialize, Serialize};
 
 use crate::called::Called;
@@ -21,7 +21,8 @@ use crate::units::parse_size;
 /// JSON: {state, `exit_code`, stdout, stderr}.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: that of the command; 1 if it could not be run or was ended, 2 wrong usage."
+    after_help = "Exit codes: that of the command; 1 if it could not be run or was ended, 2 wrong usage.",
+    group(ArgGroup::new("what").args(["command", "argv"]).required(true))
 )]
 pub(crate) struct Exec {
     /// The terminal service, such as terminal-1; not needed when the node has one only.
@@ -37,12 +38,7 @@ pub(crate) struct Exec {
     max_output: Option<u64>,
 
     /// A line for the node's shell, instead of a command and its arguments.
-    #[arg(
-        short,
-        value_name = "LINE",
-        conflicts_with = "argv",
-        required_unless_present = "argv"
-    )]
+    #[arg(short, value_name = "LINE")]
     command: Option<String>,
 
     /// The command and its arguments; everything from here on is the command's, options too.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
-use crate::global::remote_path;
+use crate::global::{maybe_path, remote_path};
 use crate::progress;
 use crate::remote::Reach;
 
@@ -108,8 +108,8 @@ impl Put {
             Some(path) if self.first.as_os_str() == "-" => Ok((None, path.clone())),
             Some(path) => Ok((Some(&self.first), path.clone())),
             None => {
-                let path = remote_path(&self.first.to_string_lossy());
-                Ok((None, path.map_err(Failure::Usage)?))
+                let path = maybe_path(&self.first.to_string_lossy())?;
+                Ok((None, path))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What goes wrong, in one clear sentence.
 
-use crate::setup::Setup;
+use crate::setup::{Said, Setup};
 
 #[test]
 fn failures_name_the_thing_and_what_would_work() {
@@ -96,6 +96,57 @@ fn tokens_come_from_the_line_a_file_or_the_environment() {
         .output()
         .unwrap();
     assert!(!String::from_utf8_lossy(&help.stdout).contains("s3cret"));
+}
+
+#[test]
+fn an_empty_variable_is_none_and_a_wrong_one_is_named() {
+    let setup = Setup::new();
+    let run = |line: &str, variables: &[(&str, &str)]| {
+        let mut command = setup.command(line);
+        command.envs(variables.iter().copied());
+        Said::by(command.spawn().unwrap())
+    };
+    let empty = [
+        ("SPIDERWEB_HUB", ""),
+        ("SPIDERWEB_HUB_TOKEN_FILE", ""),
+        ("SPIDERWEB_HUB_TOKEN", ""),
+        ("SPIDERWEB_FS_NODE_AUTH_TOKEN", ""),
+    ];
+    let said = run("ls /", &empty);
+    assert_eq!((said.code, said.out.as_str()), (0, "work\nro\n"), "{said:?}");
+    let said = run("--help", &[("SPIDERWEB_URL", "")]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = run("--url ws://127.0.0.1:1/ ls", &[("SPIDERWEB_URL", "")]);
+    assert!(
+        said.code == 1 && said.err.contains("cannot reach a node"),
+        "{said:?}"
+    );
+    for (variables, code, words) in [
+        (
+            &[("SPIDERWEB_URL", "http://x")][..],
+            2,
+            "invalid value 'http://x' of SPIDERWEB_URL: its scheme is neither ws nor wss",
+        ),
+        (
+            &[
+                ("SPIDERWEB_HUB", "ws://127.0.0.1:1/"),
+                ("SPIDERWEB_HUB_TOKEN_FILE", "missing"),
+            ],
+            1,
+            "cannot read the token file missing, which SPIDERWEB_HUB_TOKEN_FILE names: no such file",
+        ),
+        (
+            &[
+                ("SPIDERWEB_HUB", "ws://127.0.0.1:1/"),
+                ("SPIDERWEB_HUB_TOKEN_FILE", "/dev/null"),
+            ],
+            1,
+            "the token file /dev/null, which SPIDERWEB_HUB_TOKEN_FILE names, is empty",
+        ),
+    ] {
+        let said = run("ls", variables);
+        assert!(said.code == code && said.err.contains(words), "{said:?}");
+    }
 }
 
 #[test]
