@@ -76,14 +76,19 @@ impl Called {
             let service = Service::find(&remote.client, &remote.view, name)?;
             (remote, service)
         };
-        let path = remote
-            .view
-            .exports()
-            .iter()
-            .find(|export| export.name == service.name());
-        let path = path.and_then(|export| remote.view.root_path(export));
+        let mut exports = remote.view.exports().iter();
+        let export = exports.find(|export| export.name == service.name());
+        let path = export.and_then(|export| remote.view.root_path(export));
         let path = path.map_or_else(|| format!("/{}", service.name()), |path| path.to_string());
-        let health = service.read("health.json").await;
+        let health = match service.read("health.json").await {
+            Err(error) if error.errno() == Some(Errno::ENOENT) && !export.is_some_and(is_service) => {
+                return Err(
+                    Failure::message(format!("{} is a folder, not a service", shown(name, true)))
+                        .hint("`spiderweb services` lists the services of a node"),
+                );
+            }
+            read => read,
+        };
         let health = health.doing("read", &format!("{path}/health.json"))?;
         let limit = Health::parse(&health).limit();
         Ok(Self { service, path, limit })

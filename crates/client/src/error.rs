@@ -88,6 +88,8 @@ pub enum Error {
         name: String,
         /// The names there are.
         exports: Vec<String>,
+        /// The path of the node, which exports lie below, when a path was to lead to the export; empty at the top.
+        below: Option<String>,
     },
     /// There is no such namespace service.
     #[error("the node has no service named {name:?}; it has {}", listed(.services))]

@@ -87,6 +87,7 @@ impl View {
                 return Err(Error::NoExport {
                     name: name.to_owned(),
                     exports: names,
+                    below: None,
                 });
             }
         }
@@ -179,6 +180,7 @@ impl View {
         Err(Error::NoExport {
             name: first.to_string(),
             exports: self.names(),
+            below: Some(self.prefix.to_string().trim_end_matches('/').to_owned()),
         })
     }
 

@@ -81,11 +81,13 @@ impl Invoke {
 
 fn check(payload: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
-    let _: IgnoredAny = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if text.trim_ascii_start().starts_with('{') {
-        Ok(())
-    } else {
-        Err("it is JSON, but no object".to_owned())
+    let is_object = text.trim_ascii_start().starts_with('{');
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) if is_object => Ok(()),
+        Ok(_) => Err("it is JSON, but no object".to_owned()),
+        // What the parser expected instead would not help somebody who meant no JSON.
+        Err(_) if !is_object => Err("it is no JSON".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

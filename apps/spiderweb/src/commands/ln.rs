@@ -4,7 +4,7 @@ use clap::Args;
 use spiderweb_client::RemotePath;
 
 use crate::context::Context;
-use crate::failure::{Doing as _, Failure};
+use crate::failure::Failure;
 use crate::global::remote_path;
 use crate::remote::Reach;
 
@@ -36,6 +36,6 @@ impl Ln {
             let (parent, name) = parent?;
             remote.client.symlink(parent.id, name, &self.target).await
         };
-        made.await.doing("make the link", &self.path)
+        remote.changing(made.await, "make the link", &self.path)
     }
 }

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use spiderweb_client::{Error, RemotePath};
+use spiderweb_protocol::Errno;
 
 use crate::context::Context;
-use crate::failure::{Doing as _, Failure};
+use crate::failure::{Failure, is_long};
 use crate::global::remote_path;
 use crate::remote::Reach;
 
@@ -34,11 +35,12 @@ impl Mv {
             ))
             .hint("copy with `spiderweb cp -r :OLD :NEW`, then remove the old one"));
         }
-        let old_name = match self.old.name() {
-            Some(name) if !remote.is_root(&self.old) => name.clone(),
-            _ => {
+        let old_name = match (self.old.name(), remote.fixture(&self.old)) {
+            (Some(name), None) => name.clone(),
+            (_, what) => {
+                let what = what.unwrap_or("the top");
                 return Err(Failure::Usage(format!(
-                    "{} is an export itself and cannot be moved",
+                    "{} is {what} and cannot be moved",
                     self.old
                 )));
             }
@@ -73,6 +75,21 @@ impl Mv {
                 .await
         };
         let moved: Result<(), Error> = moved.await;
-        moved.doing(&format!("move {} to", self.old), &self.new)
+        let verb = format!("move {} to", self.old);
+        match moved {
+            Err(error) if error.errno() == Some(Errno::EINVAL) && !self.has_long_name() => {
+                Err(Failure::message(format!(
+                    "cannot {verb} {}: a directory cannot be moved into itself",
+                    self.new
+                )))
+            }
+            moved => target.changing(moved, &verb, &self.new),
+        }
+    }
+
+    /// Whether it was the name that the node could not make sense of.
+    fn has_long_name(&self) -> bool {
+        let mut names = self.old.names().iter().chain(self.new.names());
+        names.any(|name| is_long(name.as_str()))
     }
 }

@@ -62,7 +62,7 @@ impl Put {
                 .await
                 .doing("write", &path)?;
             let file = OpenFile::open(&remote.client, found.id, OpenFlags(1 | OpenFlags::TRUNCATE));
-            let file = file.await.doing("write", &path)?;
+            let file = remote.changing(file.await, "write", &path)?;
             let written = overwrite(&file, &mut source, |bytes| bar.inc(bytes)).await;
             let closed = file.close().await;
             written.and_then(|bytes| closed.map(|()| bytes))
@@ -94,7 +94,7 @@ impl Put {
             upload.run(&mut source, |bytes| bar.inc(bytes)).await
         };
         bar.finish_and_clear();
-        let bytes = bytes.doing("write", &path)?;
+        let bytes = remote.changing(bytes, "write", &path)?;
         if context.out.is_json() {
             let path = &path.to_string();
             context.out.json(&PutJson { path, bytes })?;

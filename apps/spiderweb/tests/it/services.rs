@@ -116,7 +116,12 @@ fn what_cannot_be_invoked_is_said_before_anything_is_written() {
         (&["invoke", "x", "[1]"], 2, "it is JSON, but no object"),
         (&["invoke", "x", "@missing"], 1, "cannot read missing"),
         (&["invoke", "nope"], 1, "no service named \"nope\""),
-        (&["invoke", "work"], 1, "/work/health.json"),
+        (&["invoke", "work"], 1, "work is a folder, not a service"),
+        (
+            &["invoke", "x", "nojson"],
+            2,
+            "must be one JSON object, such as '{\"message\":\"hello\"}': it is no JSON",
+        ),
         (&["exec", "--", "ls"], 1, "no terminal service"),
         (&["exec"], 2, "COMMAND"),
     ] {

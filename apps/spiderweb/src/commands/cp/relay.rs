@@ -75,10 +75,8 @@ impl Copier {
             )));
         }
         let steps = remote_below(Walk::of(&ends.from.client, source.clone(), found.id)).await;
-        let root = self
-            .remote_directory(&ends.to, parent, &name)
-            .await
-            .doing("make the directory", target)?;
+        let root = self.remote_directory(&ends.to, parent, &name).await;
+        let root = ends.to.changing(root, "make the directory", target)?;
         // Directories are reported before what is in them, so a parent is always known.
         let mut made = HashMap::from([(source.clone(), root)]);
         for step in steps {
@@ -114,10 +112,8 @@ impl Copier {
         let names = path.names().iter().skip(source.names().len());
         let target: RemotePath = target.names().iter().chain(names).cloned().collect();
         if attr.kind() == FileKind::Directory {
-            let id = self
-                .remote_directory(&ends.to, parent, name)
-                .await
-                .doing("make the directory", &target)?;
+            let id = self.remote_directory(&ends.to, parent, name).await;
+            let id = ends.to.changing(id, "make the directory", &target)?;
             made.insert(path.clone(), id);
             return Ok(());
         }
@@ -141,12 +137,12 @@ impl Copier {
     ) -> Result<(), Failure> {
         regular(attr).doing("copy to", &target)?;
         self.room().await;
-        let (from, to) = (ends.from.client.clone(), ends.to.client.clone());
+        let (from, to) = (ends.from.client.clone(), ends.to.clone());
         let (window, mode) = (self.window, attr.m & 0o777);
         let (stop, bar) = (self.stop.clone(), self.bar.clone());
         self.files.spawn(async move {
             let upload = Upload {
-                client: &to,
+                client: &to.client,
                 parent,
                 name: &name,
                 mode,
@@ -154,7 +150,7 @@ impl Copier {
                 stop: &stop,
             };
             let copied = copy_remote(&from, id, &upload, |bytes| bar.inc(bytes)).await;
-            copied.doing("copy to", &target)
+            to.changing(copied, "copy to", &target)
         });
         Ok(())
     }

@@ -38,9 +38,8 @@ impl Copier {
                 let parent = remote.view.parent(&remote.client, target).await;
                 let (parent, name) = parent.doing("copy to", target)?;
                 let (parent, name) = (parent.id, name.clone());
-                self.remote_directory(&remote, parent, &name)
-                    .await
-                    .doing("make the directory", target)?
+                let made = self.remote_directory(&remote, parent, &name).await;
+                remote.changing(made, "make the directory", target)?
             }
         };
         // Directories come before what is in them, so a parent is always known.
@@ -75,7 +74,7 @@ impl Copier {
         match kind {
             Kind::Directory => {
                 let id = self.remote_directory(node, parent, &name).await;
-                made.insert(path.clone(), id.doing("make the directory", &path)?);
+                made.insert(path.clone(), node.changing(id, "make the directory", &path)?);
                 Ok(())
             }
             Kind::Link => self.upload_link(node, &local, parent, &name, &path).await,
@@ -92,24 +91,22 @@ impl Copier {
         path: RemotePath,
     ) -> Result<(), Failure> {
         self.room().await;
-        let (client, window) = (remote.client.clone(), self.window);
+        let (remote, window) = (remote.clone(), self.window);
         let (stop, bar) = (self.stop.clone(), self.bar.clone());
         self.files.spawn(async move {
             let cannot = |error| Failure::local(cannot_read(&source), error);
             let file = tokio::fs::File::open(&source).await.map_err(cannot)?;
             let mode = permissions(&file.metadata().await.map_err(cannot)?);
             let upload = Upload {
-                client: &client,
+                client: &remote.client,
                 parent,
                 name: &name,
                 mode,
                 window,
                 stop: &stop,
             };
-            upload
-                .run(file, |bytes| bar.inc(bytes))
-                .await
-                .doing("copy to", &path)
+            let copied = upload.run(file, |bytes| bar.inc(bytes)).await;
+            remote.changing(copied, "copy to", &path)
         });
         Ok(())
     }
