@@ -23,7 +23,7 @@ use crate::global::{Global, Variables, variable};
     name = "spiderweb",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -283,6 +283,46 @@ mod tests {
                 .hub
                 .is_none()
         );
+    }
+
+    /// The members of the first JSON object in a text.
+    fn members(text: &str) -> Option<Vec<&str>> {
+        let (_, rest) = text.split_once('{')?;
+        let (members, _) = rest.split_once('}')?;
+        Some(members.split(',').map(str::trim).collect())
+    }
+
+    #[test]
+    fn help_and_the_page_name_the_same_json() {
+        let page = include_str!("../../../docs/client.md");
+        let (_, table) = page.split_once("| command | JSON |").unwrap();
+        let rows: Vec<_> = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        for row in &rows {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            for command in cells[1].split(", ") {
+                let command = command.trim_matches('`');
+                let mut found = Cli::command();
+                for word in command.split(' ').filter(|word| !word.starts_with('-')) {
+                    found = found.find_subcommand(word).unwrap().clone();
+                }
+                let help = found.get_long_about().unwrap().to_string();
+                let (_, json) = help.split_once("JSON: ").unwrap();
+                let json = match command.split_once(" --") {
+                    Some((_, flag)) => json.split_once(&format!("With --{flag}: ")).unwrap().1,
+                    None => json,
+                };
+                // Some rows only say what is different from the one above.
+                if cells[2].starts_with("a line for each file") || cells[2].starts_with("one of these") {
+                    continue;
+                }
+                assert_eq!(members(json), members(cells[2]), "{command}");
+            }
+        }
+        assert!(rows.len() > 15, "{rows:?}");
     }
 
     #[test]

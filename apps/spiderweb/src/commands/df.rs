@@ -14,8 +14,9 @@ use crate::units::human_size;
 
 /// Show how full the file systems behind the exports are.
 ///
-/// JSON: an array of {export, size, used, available, files, `files_free`}, sizes in bytes.
+/// JSON: an array of {export, size, used, available, files, files_free}, sizes in bytes.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 #[command(disable_help_flag = true)]
 pub(crate) struct Df {
     /// One export, as in /work; behind a hub, a node or an export on it, as in /nodes/edge.

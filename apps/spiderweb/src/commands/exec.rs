@@ -18,10 +18,11 @@ use crate::units::parse_size;
 /// The command has no input and no terminal. What it prints comes when it is done, and its exit code becomes this
 /// program's. With --timeout the command is ended after that time, where the node can do so.
 ///
-/// JSON: {state, `exit_code`, stdout, stderr}.
+/// JSON: {state, exit_code, stdout, stderr}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 #[command(
-    after_help = "Exit codes: that of the command; 1 if it could not be run or was ended, 2 wrong usage.",
+    after_help = "Exit codes: that of the command; 1 if it could not be run or was ended, 2 wrong usage, 130 interrupted.",
     group(ArgGroup::new("what").args(["command", "argv"]).required(true))
 )]
 pub(crate) struct Exec {

@@ -27,9 +27,10 @@ struct ExportJson<'a> {
 
 /// List the exports of a node.
 ///
-/// JSON: an array of {name, `read_only`, kind, description, source, root, symlinks, xattrs, locks, `case_sensitive`,
+/// JSON: an array of {name, read_only, kind, description, source, root, symlinks, xattrs, locks, case_sensitive,
 /// watched}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(crate) struct Exports {
     /// One export, as in /work; behind a hub, a node or an export on it, as in /nodes/edge.
     #[arg(value_name = "PATH", value_parser = remote_path)]

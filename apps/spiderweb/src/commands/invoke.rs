@@ -20,7 +20,9 @@ use crate::remote::Reach;
 ///
 /// JSON: {status, result, error}.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 done, 1 the driver failed or was not run, 2 wrong usage.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the driver failed or was not run, 2 wrong usage, 130 interrupted."
+)]
 pub(crate) struct Invoke {
     /// The service: its id, such as echo-main, or its export, such as svc-echo-main, or the path of either, such as
     /// /nodes/edge/echo-main.

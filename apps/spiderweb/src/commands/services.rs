@@ -54,8 +54,9 @@ impl ServiceJson {
 
 /// List the services of a node, how they are, and what went wrong last.
 ///
-/// JSON: an array of {service, export, state, runtime, invokes, failures, `last_error`}.
+/// JSON: an array of {service, export, state, runtime, invokes, failures, last_error}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(crate) struct Services {
     /// One export, as in /svc-echo-main; behind a hub, a node or an export on it, as in /nodes/edge.
     #[arg(value_name = "PATH", value_parser = remote_path)]
