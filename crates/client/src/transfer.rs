@@ -6,11 +6,13 @@
 
 mod blocks;
 mod download;
+mod link;
 mod upload;
 
 use spiderweb_protocol::limits::MAX_READ;
 
 pub use self::download::{download, fetch};
+pub use self::link::replace_link;
 pub use self::upload::{Upload, copy_remote};
 
 /// How often a file that changes while it is read is read again.

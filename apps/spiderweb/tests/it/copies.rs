@@ -49,6 +49,19 @@ fn trees_travel_there_within_and_back() {
         0o750
     );
 
+    // A link takes the place of a file, and of no directory.
+    std::fs::remove_file(setup.work("tree/link")).unwrap();
+    std::fs::write(setup.work("tree/link"), "old").unwrap();
+    std::fs::create_dir_all(setup.work("full/tree/link")).unwrap();
+    setup.ok("cp -r tree :/work");
+    assert!(setup.work("tree/link").is_symlink());
+    let said = setup.run("cp -r tree :/work/full");
+    assert!(
+        said.code == 1 && said.err.contains("cannot make the link /work/full/tree/link"),
+        "{said:?}"
+    );
+    assert!(setup.work("full/tree/link").is_dir() && partial(&setup.work("full/tree")).is_none());
+
     // Once more over what is there, and into an existing directory under its own name.
     setup.ok("cp -r tree :/work");
     setup.ok("cp -r :/work/tree/ back");

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use spiderweb_client::{Client, Error, RemotePath, Upload};
-use spiderweb_protocol::{EntryName, Errno, InodeId};
+use spiderweb_client::{RemotePath, Upload, replace_link};
+use spiderweb_protocol::{EntryName, InodeId};
 
 use super::Copier;
 use super::local::{self, Entry, Kind, cannot_read};
@@ -77,7 +77,7 @@ impl Copier {
                 made.insert(path.clone(), node.changing(id, "make the directory", &path)?);
                 Ok(())
             }
-            Kind::Link => self.upload_link(node, &local, parent, &name, &path).await,
+            Kind::Link => self.upload_link(node, &local, parent, name, path).await,
             Kind::File => self.upload_file(node, local, parent, name, path).await,
         }
     }
@@ -116,32 +116,24 @@ impl Copier {
         remote: &Remote,
         source: &Path,
         parent: InodeId,
-        name: &EntryName,
-        path: &RemotePath,
+        name: EntryName,
+        path: RemotePath,
     ) -> Result<(), Failure> {
         let target = tokio::fs::read_link(source).await;
         let target = target.map_err(|error| Failure::local(cannot_read(source), error))?;
-        let Some(target) = target.to_str() else {
+        let Some(target) = target.to_str().map(str::to_owned) else {
             return Err(Failure::message(format!(
                 "cannot copy the link {}: its target is not UTF-8",
                 source.display()
             )));
         };
-        link(&remote.client, parent, name, target)
-            .await
-            .doing("make the link", path)?;
-        self.counts.files += 1;
+        self.room().await;
+        let remote = remote.clone();
+        // A task of its own, as for files: an interrupt must not end it halfway.
+        self.files.spawn(async move {
+            let made = replace_link(&remote.client, parent, &name, &target).await;
+            remote.changing(made, "make the link", &path).map(|()| 0)
+        });
         Ok(())
-    }
-}
-
-/// Makes a link, replacing a file or link of that name.
-async fn link(client: &Client, parent: InodeId, name: &EntryName, target: &str) -> Result<(), Error> {
-    match client.symlink(parent, name, target).await {
-        Err(error) if error.errno() == Some(Errno::EEXIST) => {
-            client.unlink(parent, name).await?;
-            client.symlink(parent, name, target).await
-        }
-        result => result,
     }
 }
