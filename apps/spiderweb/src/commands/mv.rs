@@ -5,7 +5,7 @@ use spiderweb_client::{Error, RemotePath};
 use spiderweb_protocol::Errno;
 
 use crate::context::Context;
-use crate::failure::{Failure, is_long};
+use crate::failure::{Doing as _, Failure, is_long};
 use crate::global::remote_path;
 use crate::remote::Reach;
 
@@ -77,7 +77,11 @@ impl Mv {
         let moved: Result<(), Error> = moved.await;
         let verb = format!("move {} to", self.old);
         match moved {
-            Err(error) if error.errno() == Some(Errno::EINVAL) && !self.has_long_name() => {
+            // The wire has one number for a name that is too long and for a move that makes no sense.
+            Err(error) if error.errno() == Some(Errno::EINVAL) && has_long_name(&self.old) => {
+                Err(error).doing("move", &self.old)
+            }
+            Err(error) if error.errno() == Some(Errno::EINVAL) && !has_long_name(&self.new) => {
                 Err(Failure::message(format!(
                     "cannot {verb} {}: a directory cannot be moved into itself",
                     self.new
@@ -86,10 +90,8 @@ impl Mv {
             moved => target.changing(moved, &verb, &self.new),
         }
     }
+}
 
-    /// Whether it was the name that the node could not make sense of.
-    fn has_long_name(&self) -> bool {
-        let mut names = self.old.names().iter().chain(self.new.names());
-        names.any(|name| is_long(name.as_str()))
-    }
+fn has_long_name(path: &RemotePath) -> bool {
+    path.names().iter().any(|name| is_long(name.as_str()))
 }

@@ -68,6 +68,11 @@ fn failures_name_the_thing_and_what_would_work() {
             "a name in it is longer than 255 bytes",
         ),
         (
+            &format!("mv /work/{long} /work/g"),
+            1,
+            &format!("cannot move /work/{long}: a name in it is longer"),
+        ),
+        (
             "put /work/.spiderweb-sandbox",
             1,
             "the name .spiderweb-sandbox is reserved",
