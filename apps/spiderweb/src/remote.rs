@@ -33,8 +33,8 @@ impl Remote {
         }
     }
 
-    /// As [`Doing::doing`] for something that was to be changed. A node refuses to change the tree of a service as it
-    /// refuses to change a read-only export, though others of its files can be written.
+    /// As [`doing`](crate::failure::Doing::doing) for something that was to be changed. A node refuses to change the
+    /// tree of a service as it refuses to change a read-only export, though others of its files can be written.
     pub(crate) fn changing<T>(
         &self,
         result: Result<T, Error>,

@@ -30,9 +30,10 @@ impl Copier {
                 .await;
         }
         self.needs_recursion(&source.display())?;
-        let entries = local::below(source, target).await?;
         let found = remote.view.find(&remote.client, target).await;
-        let directory = match found.doing("copy to", target)? {
+        let found = found.doing("copy to", target)?;
+        let entries = local::below(source, target).await?;
+        let directory = match found {
             Some(found) if found.is_directory() => found.id,
             _ => {
                 let parent = remote.view.parent(&remote.client, target).await;
