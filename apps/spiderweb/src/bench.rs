@@ -43,8 +43,10 @@ use workload::{Shape, Workload};
 /// every connection goes through the hub. Latency counts from queueing a request to its answer. The ceiling is the same load against a responder inside this program that does nothing: what this
 /// machine could show at best.
 ///
-/// JSON: one object: {op, connections, depth, block, seconds, ops, ops_per_second, bytes_per_second, latency_us:
-/// {p50, p90, p99, p999, max}, errors, ceiling, server, background, invoking, idle, verified}.
+/// JSON: {op, connections, depth, block, seconds, ops, ops_per_second, bytes_per_second, entries_per_second,
+/// latency_us, errors, ceiling, server, background, invoking, lock, idle, verified, wrong}; latency_us is {p50, p90,
+/// p99, p999, max}. With --compare: {a, b, shape, pairs, throughput, p50, p99}; the last three are {min, median, max}
+/// of B over A.
 #[derive(Debug, Args)]
 #[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(crate) struct BenchArgs {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use spiderweb_client::{Outcome, Place, Service};
 use spiderweb_protocol::Errno;
+use spiderweb_protocol::fs::Export;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Doing as _, Failure};
-use crate::global::{Global, remote_path};
+use crate::global::{Global, maybe_path};
 use crate::output::shown;
 use crate::remote::Reach;
 
@@ -44,6 +45,11 @@ impl Health {
     }
 }
 
+/// Whether an export is a service, and no folder.
+pub(crate) fn is_service(export: &Export) -> bool {
+    export.source_kind == "namespace"
+}
+
 /// A service that is about to be invoked.
 pub(crate) struct Called {
     service: Service,
@@ -57,7 +63,7 @@ impl Called {
     /// Finds the service of this name, or the one whose path this is.
     pub(crate) async fn find(reach: &mut Reach, name: &str) -> Result<Self, Failure> {
         let (remote, service) = if name.starts_with('/') {
-            let path = remote_path(name).map_err(Failure::Usage)?;
+            let path = maybe_path(name)?;
             let remote = reach.to(&path).await?;
             let Place::Inside { export, names: [] } = remote.view.place(&path)? else {
                 return Err(Failure::message(format!("{} is no service", shown(name, true)))
@@ -70,14 +76,19 @@ impl Called {
             let service = Service::find(&remote.client, &remote.view, name)?;
             (remote, service)
         };
-        let path = remote
-            .view
-            .exports()
-            .iter()
-            .find(|export| export.name == service.name());
-        let path = path.and_then(|export| remote.view.root_path(export));
+        let mut exports = remote.view.exports().iter();
+        let export = exports.find(|export| export.name == service.name());
+        let path = export.and_then(|export| remote.view.root_path(export));
         let path = path.map_or_else(|| format!("/{}", service.name()), |path| path.to_string());
-        let health = service.read("health.json").await;
+        let health = match service.read("health.json").await {
+            Err(error) if error.errno() == Some(Errno::ENOENT) && !export.is_some_and(is_service) => {
+                return Err(
+                    Failure::message(format!("{} is a folder, not a service", shown(name, true)))
+                        .hint("`spiderweb services` lists the services of a node"),
+                );
+            }
+            read => read,
+        };
         let health = health.doing("read", &format!("{path}/health.json"))?;
         let limit = Health::parse(&health).limit();
         Ok(Self { service, path, limit })

@@ -9,7 +9,7 @@ use crate::commands::{
     cat, completions, cp, df, exec, exports, hub, invoke, ln, ls, mkdir, mv, put, rm, services, stat, tree,
     watch,
 };
-use crate::global::Global;
+use crate::global::{Global, Variables, variable};
 
 /// Show, read and write what spiderweb nodes export.
 ///
@@ -23,7 +23,7 @@ use crate::global::Global;
     name = "spiderweb",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -35,20 +35,19 @@ pub(crate) struct Cli {
 impl Cli {
     /// Reads the command line; ends the program when it makes no sense.
     pub(crate) fn read() -> Self {
-        Self::understand(&Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+        Self::understand(&Self::command().get_matches(), &variable).unwrap_or_else(|error| error.exit())
     }
 
     /// What was typed counts before what the environment says.
-    fn understand(matches: &ArgMatches) -> Result<Self, clap::Error> {
+    fn understand(matches: &ArgMatches, variables: Variables<'_>) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(matches)?;
-        let is_typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
-        if is_typed("url") && cli.global.hub.is_some() {
-            if is_typed("hub") {
-                let message = "--url names a node and --hub a hub: use one of them";
-                return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
-            }
-            cli.global.hub = None;
+        let is_typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if is_typed("url") && is_typed("hub") {
+            let message = "--url names a node and --hub a hub: use one of them";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
+        let completed = cli.global.complete(is_typed, variables);
+        completed.map_err(|wrong| Self::command().error(ErrorKind::InvalidValue, wrong))?;
         Ok(cli)
     }
 }
@@ -187,7 +186,9 @@ mod tests {
             ("ls :/work", "only cp"),
             ("exports --timeout soon", "15s"),
             ("bench --block 12parsec", "4KiB"),
-            ("exports --url http://x", "ws://host"),
+            ("exports --url http://x", "neither ws nor wss; expected ws://host"),
+            ("hub invite create --expires soon", "24h"),
+            ("exec", "-c <LINE>|COMMAND"),
         ] {
             let words = std::iter::once("spiderweb").chain(line.split(' '));
             let error = Cli::try_parse_from(words).unwrap_err();
@@ -197,15 +198,131 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_address_turns_the_other_kind_off() {
-        let read = |line: &str| {
+    fn usage_errors_say_a_thing_once() {
+        for (line, message) in [
+            (
+                "ls work",
+                "error: invalid value 'work' for '[PATH]...': remote paths begin with `/`, as in /work/file\n",
+            ),
+            (
+                "ls --hub ws://h:0",
+                "error: invalid value 'ws://h:0' for '--hub <URL>': its port is not between 1 and 65535; expected",
+            ),
+        ] {
             let words = std::iter::once("spiderweb").chain(line.split(' '));
-            Cli::understand(&Cli::command().try_get_matches_from(words).unwrap())
+            let error = Cli::try_parse_from(words).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{line}: {error}");
+        }
+    }
+
+    /// Reads a line where some variables are set.
+    fn read(line: &str, set: &[(&str, &str)]) -> Result<Cli, clap::Error> {
+        let words = std::iter::once("spiderweb").chain(line.split(' '));
+        let variables = |name: &str| {
+            let found = set.iter().find(|(set, _)| *set == name);
+            found.map(|(_, value)| std::ffi::OsString::from(value))
         };
-        assert!(read("ls --hub ws://h:1").unwrap().global.hub.is_some());
-        let error = read("ls --hub ws://h:1 --url ws://n:1/v2/fs").unwrap_err();
+        Cli::understand(&Cli::command().try_get_matches_from(words)?, &variables)
+    }
+
+    #[test]
+    fn variables_say_what_was_not_typed() {
+        let set = [
+            ("SPIDERWEB_URL", "ws://node/"),
+            ("SPIDERWEB_HUB_TOKEN_FILE", "hub-token"),
+            ("SPIDERWEB_FS_NODE_AUTH_TOKEN", "t0ken"),
+        ];
+        let global = read("ls", &set).unwrap().global;
+        assert_eq!(global.url.to_string(), "ws://node:80/");
+        assert_eq!(global.hub_token_file.unwrap().to_str(), Some("hub-token"));
+        assert_eq!(global.token.unwrap(), "t0ken");
+        let line = "--url ws://typed/ ls --hub-token-file typed --token typed";
+        let global = read(line, &set).unwrap().global;
+        assert_eq!(global.url.to_string(), "ws://typed:80/");
+        assert_eq!(global.hub_token_file.unwrap().to_str(), Some("typed"));
+        assert_eq!(global.token.unwrap(), "typed");
+        let global = read("ls --token-file typed", &set).unwrap().global;
+        assert_eq!((global.token, global.token_file.is_some()), (None, true));
+    }
+
+    #[test]
+    fn a_variable_that_is_wrong_is_named_unless_something_typed_counts() {
+        for variable in ["SPIDERWEB_URL", "SPIDERWEB_HUB"] {
+            let set = [(variable, "http://x")];
+            let error = read("ls", &set).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let begin = format!("error: invalid value 'http://x' of {variable}: its scheme is neither");
+            assert!(error.to_string().starts_with(&begin), "{error}");
+            assert!(read("ls --url ws://node/", &set).is_ok());
+            assert!(read("ls --hub ws://hub/", &set).is_ok());
+        }
+    }
+
+    #[test]
+    fn variables_do_not_appear_as_flags_to_type() {
+        let set = [
+            ("SPIDERWEB_URL", "ws://node/"),
+            ("SPIDERWEB_HUB_TOKEN_FILE", "hub-token"),
+        ];
+        let error = read("completions", &set).unwrap_err().to_string();
+        assert!(error.contains("Usage: spiderweb completions <SHELL>"), "{error}");
+    }
+
+    #[test]
+    fn a_typed_address_turns_the_other_kind_off() {
+        assert!(read("ls --hub ws://h:1", &[]).unwrap().global.hub.is_some());
+        let error = read("ls --hub ws://h:1 --url ws://n:1/v2/fs", &[]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("use one of them"), "{error}");
+        let set = [("SPIDERWEB_HUB", "ws://h:1"), ("SPIDERWEB_URL", "ws://n:1/v2/fs")];
+        assert!(read("ls", &set).unwrap().global.hub.is_some());
+        assert!(
+            read("ls --url ws://n:1/v2/fs", &set)
+                .unwrap()
+                .global
+                .hub
+                .is_none()
+        );
+    }
+
+    /// The members of the first JSON object in a text.
+    fn members(text: &str) -> Option<Vec<&str>> {
+        let (_, rest) = text.split_once('{')?;
+        let (members, _) = rest.split_once('}')?;
+        Some(members.split(',').map(str::trim).collect())
+    }
+
+    #[test]
+    fn help_and_the_page_name_the_same_json() {
+        let page = include_str!("../../../docs/client.md");
+        let (_, table) = page.split_once("| command | JSON |").unwrap();
+        let rows: Vec<_> = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        for row in &rows {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            for command in cells[1].split(", ") {
+                let command = command.trim_matches('`');
+                let mut found = Cli::command();
+                for word in command.split(' ').filter(|word| !word.starts_with('-')) {
+                    found = found.find_subcommand(word).unwrap().clone();
+                }
+                let help = found.get_long_about().unwrap().to_string();
+                let (_, json) = help.split_once("JSON: ").unwrap();
+                let json = match command.split_once(" --") {
+                    Some((_, flag)) => json.split_once(&format!("With --{flag}: ")).unwrap().1,
+                    None => json,
+                };
+                // Some rows only say what is different from the one above.
+                if cells[2].starts_with("a line for each file") || cells[2].starts_with("one of these") {
+                    continue;
+                }
+                assert_eq!(members(json), members(cells[2]), "{command}");
+            }
+        }
+        assert!(rows.len() > 15, "{rows:?}");
     }
 
     #[test]

@@ -159,12 +159,20 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
             source: Some(said), ..
         } if said.message.starts_with("Auth") => Failure::message(error.to_string())
             .hint("give the node's token with --token-file FILE or SPIDERWEB_FS_NODE_AUTH_TOKEN"),
-        Error::NoExport { exports, .. } => {
+        Error::NoExport {
+            exports,
+            below: Some(below),
+            ..
+        } => {
             let example = exports.first().map_or("work", String::as_str);
+            let exports = format!("spiderweb exports {below}");
             Failure::message(error.to_string()).hint(format!(
-                "paths are /EXPORT/PATH, as in /{example}/file; `spiderweb exports` lists the exports"
+                "paths are {below}/EXPORT/PATH, as in {below}/{example}/file; `{}` lists the exports",
+                exports.trim_end()
             ))
         }
+        Error::NoDirectory => Failure::message(sentence(verb, path, &error.to_string()))
+            .hint("a slash at the end asks for a directory; without it, it is the name of a file"),
         Error::NoService { .. } => Failure::message(error.to_string())
             .hint("`spiderweb services` lists them; a service is named by its id, as in echo-main"),
         Error::Lost { .. } if verb == "invoke" => Failure::message(format!(
@@ -181,9 +189,11 @@ fn explain(verb: &str, path: Option<&str>, error: &Error) -> Failure {
             url,
             source: LinkError::Io(source),
         } => Failure::message(format!("the connection to {url} was lost: {}", plain(source))),
-        Error::Hello { .. } | Error::Lost { .. } | Error::Top { .. } | Error::OtherNode { .. } => {
-            Failure::message(error.to_string())
-        }
+        Error::Hello { .. }
+        | Error::Lost { .. }
+        | Error::NoExport { .. }
+        | Error::Top { .. }
+        | Error::OtherNode { .. } => Failure::message(error.to_string()),
         Error::Node { error: said, .. } => {
             let (reason, hint) = words(said.errno, &said.message, path);
             let failure = Failure::message(sentence(verb, path, &reason));
@@ -274,6 +284,15 @@ fn words(errno: Errno, said: &str, path: Option<&str>) -> (String, Option<String
             "no such file or directory",
             Some(format!("`spiderweb ls {parent}` shows what is there")),
         ),
+        Errno::EACCES | Errno::EPERM if has_name(path, |name| name == RESERVED) => {
+            return (format!("the name {RESERVED} is reserved"), None);
+        }
+        Errno::EINVAL if has_name(path, is_long) => {
+            return (
+                format!("a name in it is longer than {LONGEST} bytes, which file systems do not take"),
+                None,
+            );
+        }
         Errno::EACCES | Errno::EPERM => (
             "the node may not do that",
             Some(
@@ -309,6 +328,20 @@ fn words(errno: Errno, said: &str, path: Option<&str>) -> (String, Option<String
         }
     };
     (words.to_owned(), hint)
+}
+
+/// The name that nodes see and make in no folder.
+const RESERVED: &str = ".spiderweb-sandbox";
+/// Bytes of the longest name that file systems take.
+const LONGEST: usize = 255;
+
+fn has_name(path: Option<&str>, is_it: impl Fn(&str) -> bool) -> bool {
+    path.is_some_and(|path| path.split('/').any(is_it))
+}
+
+/// Whether a name is longer than file systems take. Nodes answer that as they answer any invalid argument.
+pub(crate) fn is_long(name: &str) -> bool {
+    name.len() > LONGEST
 }
 
 /// A system error without the number in parentheses.

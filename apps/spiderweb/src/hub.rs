@@ -8,7 +8,7 @@ use spiderweb_protocol::Secret;
 use spiderweb_transport::WsUrl;
 
 use crate::failure::Failure;
-use crate::global::Global;
+use crate::global::{Global, variable};
 
 /// The variable with the bearer token.
 pub(crate) const TOKEN: &str = "SPIDERWEB_HUB_TOKEN";
@@ -18,8 +18,8 @@ pub(crate) const OPERATOR_TOKEN: &str = "SPIDERWEB_OPERATOR_TOKEN";
 /// How to reach the hub.
 pub(crate) fn options(global: &Global, url: &WsUrl) -> Result<ControlOptions, Failure> {
     let options = ControlOptions {
-        token: token(global.hub_token_file.as_deref(), TOKEN)?,
-        operator: token(global.operator_token_file.as_deref(), OPERATOR_TOKEN)?,
+        token: token(global.hub_token_file.as_deref(), global.hub_token_file_by, TOKEN)?,
+        operator: token(global.operator_token_file.as_deref(), None, OPERATOR_TOKEN)?,
         ..ControlOptions::new(url.clone())
     };
     Ok(match global.timeout {
@@ -47,21 +47,24 @@ pub(crate) async fn control(global: &Global) -> Result<Control, Failure> {
     Ok(Control::connect(options(global, url)?).await?)
 }
 
-/// The token in a file or, without one, in a variable.
-fn token(file: Option<&Path>, variable: &str) -> Result<Option<Secret>, Failure> {
+/// The token in a file, which the variable `by` may have named, or, without one, in the variable `name`.
+fn token(file: Option<&Path>, by: Option<&str>, name: &str) -> Result<Option<Secret>, Failure> {
     let Some(path) = file else {
-        let token = std::env::var(variable).unwrap_or_default();
-        let token = token.trim();
+        let token = variable(name).unwrap_or_default();
+        let token = token.to_str().map(str::trim);
+        let token = token.ok_or_else(|| Failure::Usage(format!("the value of {name} is not UTF-8")))?;
         return Ok((!token.is_empty()).then(|| Secret::new(token)));
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::local(format!("cannot read the token file {}", path.display()), error))?;
+    let file = match by {
+        Some(by) => format!("the token file {}, which {by} names,", path.display()),
+        None => format!("the token file {}", path.display()),
+    };
+    let cannot = || format!("cannot read {}", file.trim_end_matches(','));
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::local(cannot(), error))?;
     match in_file(&text) {
         Ok(token) => Ok(Some(token)),
-        Err(reason) => Err(
-            Failure::message(format!("the token file {} {reason}", path.display()))
-                .hint("it holds one token, or is a hub's auth_tokens.json"),
-        ),
+        Err(reason) => Err(Failure::message(format!("{file} {reason}"))
+            .hint("it holds one token, or is a hub's auth_tokens.json")),
     }
 }
 

@@ -96,6 +96,16 @@ impl Output {
     }
 }
 
+/// What somebody else has to complain of, on standard error as it is; our own complaint may follow on a line of its own.
+pub(crate) fn complain(text: &[u8]) {
+    let mut stderr = io::stderr().lock();
+    // Nobody is left to be told.
+    let _ = stderr.write_all(text);
+    if text.last().is_some_and(|last| *last != b'\n') {
+        let _ = stderr.write_all(b"\n");
+    }
+}
+
 pub(crate) fn stdout_failed(error: io::Error) -> Failure {
     Failure::local("cannot write to standard output", error)
 }

@@ -1,15 +1,17 @@
 //! The nodes a command works on: one by its own address, or those behind a hub.
 
 use spiderweb_client::{
-    Client, Hub, HubPlace, KnownNode, NodeError, Options, Place, RemotePath, Routed, View,
+    Client, Error, Hub, HubPlace, KnownNode, NodeError, Options, Place, RemotePath, Routed, View,
 };
-use spiderweb_protocol::Secret;
 use spiderweb_protocol::control::NodeId;
-use spiderweb_protocol::fs::Attr;
+use spiderweb_protocol::fs::{Attr, Export};
+use spiderweb_protocol::{Errno, Secret};
 
-use crate::failure::Failure;
+use crate::called::is_service;
+use crate::failure::{Doing as _, Failure};
 use crate::global::Global;
 use crate::hub;
+use crate::output::shown;
 
 /// A connected client and the paths it offers. Cheap to clone; clones share the connection.
 #[derive(Clone)]
@@ -21,12 +23,56 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Whether a path is the root of an export, or above.
-    pub(crate) fn is_root(&self, path: &RemotePath) -> bool {
+    /// What a path is that can be neither removed nor moved: the root of an export, or what is above.
+    pub(crate) fn fixture(&self, path: &RemotePath) -> Option<&'static str> {
         match self.view.place(path) {
-            Ok(Place::Inside { names, .. }) => names.is_empty(),
-            Ok(Place::Top) => true,
-            Err(_) => false,
+            Ok(Place::Inside { names: [], .. }) => Some("an export itself"),
+            Ok(Place::Top) if path.names().is_empty() => Some("the list of exports"),
+            Ok(Place::Top) => Some("a node itself"),
+            Ok(Place::Inside { .. }) | Err(_) => None,
+        }
+    }
+
+    /// As [`doing`](crate::failure::Doing::doing) for something that was to be changed. A node refuses to change the
+    /// tree of a service as it refuses to change a read-only export, though others of its files can be written.
+    pub(crate) fn changing<T>(
+        &self,
+        result: Result<T, Error>,
+        verb: &str,
+        path: &RemotePath,
+    ) -> Result<T, Failure> {
+        match result {
+            Err(error) if error.errno() == Some(Errno::EROFS) && self.is_in_service(path) => {
+                let path = shown(&path.to_string(), true);
+                let message = format!("cannot {verb} {path}: this part of a service cannot be changed");
+                Err(Failure::message(message).hint(
+                    "files that act on what is written to them, such as control/enable, take it by `spiderweb put \
+                     --in-place`",
+                ))
+            }
+            result => result.doing(verb, path),
+        }
+    }
+
+    fn is_in_service(&self, path: &RemotePath) -> bool {
+        match self.view.place(path) {
+            Ok(Place::Inside { export, .. }) => is_service(export) && !export.ro,
+            _ => false,
+        }
+    }
+
+    /// The exports that a command about exports is about: all of the node, or the one whose path this is.
+    pub(crate) fn exports_at(&self, path: Option<&RemotePath>) -> Result<Vec<Export>, Failure> {
+        let Some(path) = path else {
+            return Ok(self.view.exports().to_vec());
+        };
+        match self.view.place(path)? {
+            Place::Top => Ok(self.view.exports().to_vec()),
+            Place::Inside { export, names: [] } => Ok(vec![export.clone()]),
+            Place::Inside { export, .. } => Err(Failure::Usage(format!(
+                "{path} lies within the export {}; name the export, or nothing for all of the node",
+                shown(&export.name, true)
+            ))),
         }
     }
 

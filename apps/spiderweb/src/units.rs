@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Reads a duration such as `15s`, `500ms` or `2m`; a bare number counts seconds.
+/// Reads a duration such as `15s`, `500ms`, `2m` or `24h`; a bare number counts seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
     let factor = match unit {
@@ -18,7 +18,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = number.parse().unwrap_or(f64::NAN) * factor;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("expected a time above zero such as 15s, 500ms or 2m".to_owned()),
+        _ => Err("expected a time above zero such as 500ms, 15s, 2m or 24h".to_owned()),
     }
 }
 

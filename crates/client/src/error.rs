@@ -88,6 +88,8 @@ pub enum Error {
         name: String,
         /// The names there are.
         exports: Vec<String>,
+        /// The path of the node, which exports lie below, when a path was to lead to the export; empty at the top.
+        below: Option<String>,
     },
     /// There is no such namespace service.
     #[error("the node has no service named {name:?}; it has {}", listed(.services))]
@@ -117,6 +119,9 @@ pub enum Error {
     /// A directory was expected.
     #[error("is not a directory")]
     NotDirectory,
+    /// A path that asks for a directory leads to nothing.
+    #[error("there is no such directory")]
+    NoDirectory,
     /// A file that is no regular one: nodes open no devices, pipes and sockets.
     #[error("is a device, pipe or socket")]
     NotRegular,

@@ -80,6 +80,8 @@ pub use pipeline::{Notice, PipelineOptions};
 pub use remove::remove_tree;
 pub use service::{Outcome, Refusal, Service, Status};
 pub use session::{News, Options};
-pub use transfer::{Upload, Window, copy_remote, download, fetch, partial_name};
+pub use transfer::{
+    Upload, Window, copy_remote, download, fetch, is_partial_name, partial_name, replace_link,
+};
 pub use tree::{Pages, Step, Walk, list};
 pub use view::{Found, Place, View};

@@ -96,9 +96,25 @@ pub(crate) struct Pipeline {
     submit: mpsc::Sender<Submission>,
     permits: Semaphore,
     masking: Masking,
-    next_tag: AtomicU32,
+    tags: Tags,
     timeout: Duration,
     task: AbortOnDropHandle<()>,
+}
+
+/// Numbers for requests.
+#[derive(Debug)]
+struct Tags(AtomicU32);
+
+impl Tags {
+    /// The next one. After the largest they begin again at 1: to some peers 0 means that there is no tag.
+    fn fresh(&self) -> Tag {
+        loop {
+            let tag = self.0.fetch_add(1, Ordering::Relaxed);
+            if tag != 0 {
+                return Tag(tag);
+            }
+        }
+    }
 }
 
 /// What the task tells its callers.
@@ -218,7 +234,7 @@ impl Pipeline {
             submit,
             permits: Semaphore::new(options.in_flight.max(1)),
             masking,
-            next_tag: AtomicU32::new(1),
+            tags: Tags(AtomicU32::new(1)),
             timeout: options.timeout,
             task: AbortOnDropHandle::new(tokio::spawn(pump.run())),
         };
@@ -231,7 +247,7 @@ impl Pipeline {
         let hello = Hello {
             subscribe_invalidations: options.subscribe,
         };
-        let tag = self.fresh_tag();
+        let tag = self.tags.fresh();
         let frame = Frame::text(self.masking, 256, |out| {
             out.extend_from_slice(br#"{"channel":"acheron","type":"acheron.t_fs_hello","tag":"#);
             out.extend_from_slice(tag.0.to_string().as_bytes());
@@ -287,7 +303,7 @@ impl Pipeline {
     }
 
     async fn send(&self, request: &Request) -> Result<oneshot::Receiver<BytesMut>, CallError> {
-        let tag = self.fresh_tag();
+        let tag = self.tags.fresh();
         let frame = Frame::text(self.masking, size_hint(request), |out| request.encode(tag, out));
         self.submit(tag, frame).await
     }
@@ -316,10 +332,6 @@ impl Pipeline {
             }
         }
         Err(CallError::TimedOut(self.timeout * PERIODS))
-    }
-
-    fn fresh_tag(&self) -> Tag {
-        Tag(self.next_tag.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Whether the connection has not ended yet, as far as is known.
@@ -452,5 +464,19 @@ impl Pump {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tag_is_0() {
+        let tags = Tags(AtomicU32::new(u32::MAX));
+        assert_eq!(
+            [tags.fresh(), tags.fresh(), tags.fresh()],
+            [Tag(u32::MAX), Tag(1), Tag(2)]
+        );
     }
 }

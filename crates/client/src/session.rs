@@ -37,7 +37,7 @@ pub struct Options {
     pub pipeline: PipelineOptions,
     /// Time for connecting and upgrading.
     pub dial_timeout: Duration,
-    /// How long a lost connection is redialled. Nodes keep handles for 120 seconds.
+    /// How long a lost connection is redialled, a dial and hello under way included. Nodes keep handles for 120 seconds.
     pub patience: Duration,
 }
 
@@ -237,14 +237,23 @@ impl Session {
 
     /// The connection, redialled if it has ended. `lost` is how the last one ended, for the error message.
     async fn pipeline(&self, lost: Option<LinkError>) -> Result<Arc<Pipeline>, Error> {
+        // The time counts for those, too, who wait while somebody else dials: otherwise they would begin anew one after
+        // the other.
+        let give_up = Instant::now() + self.options.patience;
         let mut current = self.current.lock().await;
         if current.is_alive() {
             return Ok(Arc::clone(&current));
         }
-        let give_up = Instant::now() + self.options.patience;
+        let mut failed = None;
         let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_MAX);
         loop {
-            match connect(&self.options, &self.events, Some(Notice::Reconnected)).await {
+            let connecting = connect(&self.options, &self.events, Some(Notice::Reconnected));
+            // A node that takes the connection and says nothing would keep a dial and its hello waiting for longer.
+            let Ok(connected) = tokio::time::timeout_at(give_up, connecting).await else {
+                let silent = || self.lost(LinkError::Silent(self.options.patience));
+                return Err(lost.map_or_else(|| failed.unwrap_or_else(silent), |end| self.lost(end)));
+            };
+            match connected {
                 Ok((pipeline, _)) => {
                     *current = Arc::new(pipeline);
                     return Ok(Arc::clone(&current));
@@ -267,6 +276,7 @@ impl Session {
                     if Instant::now() + delay > give_up {
                         return Err(lost.map_or(error, |end| self.lost(end)));
                     }
+                    failed = Some(error);
                     tokio::time::sleep(delay).await;
                 }
             }

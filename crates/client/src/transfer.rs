@@ -6,11 +6,13 @@
 
 mod blocks;
 mod download;
+mod link;
 mod upload;
 
 use spiderweb_protocol::limits::MAX_READ;
 
 pub use self::download::{download, fetch};
+pub use self::link::replace_link;
 pub use self::upload::{Upload, copy_remote};
 
 /// How often a file that changes while it is read is read again.
@@ -41,6 +43,13 @@ impl Window {
     }
 }
 
+/// What comes before the random part of an unfinished copy's name.
+const PARTIAL: &str = ".spiderweb-";
+/// How such a name ends.
+const PART: &str = ".part";
+/// Hexadecimal digits between them.
+const RANDOM: usize = 16;
+
 /// The name a file has until it is complete: `.name.spiderweb-<random>.part`, cut to what file systems take.
 pub fn partial_name(name: &str) -> String {
     const MOST: usize = 200;
@@ -50,7 +59,17 @@ pub fn partial_name(name: &str) -> String {
         .unwrap_or(0);
     let name = name.get(..end).unwrap_or_default();
     let random = getrandom::u64().unwrap_or_else(|_| std::process::id().into());
-    format!(".{name}.spiderweb-{random:016x}.part")
+    format!(".{name}{PARTIAL}{random:0RANDOM$x}{PART}")
+}
+
+/// Whether this is the name of an unfinished copy: what [`partial_name`] makes.
+pub fn is_partial_name(name: &str) -> bool {
+    let random = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(PART))
+        .and_then(|name| name.rsplit_once(PARTIAL))
+        .map(|(_, random)| random);
+    random.is_some_and(|random| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]
@@ -69,6 +88,22 @@ mod tests {
                 partial.len() <= 255 && EntryName::new(&partial).is_ok(),
                 "{partial}"
             );
+            assert!(is_partial_name(&partial), "{partial}");
+        }
+    }
+
+    #[test]
+    fn names_of_others_are_no_partial_names() {
+        for name in [
+            "a.txt",
+            ".part",
+            ".a.spiderweb-.part",
+            "a.spiderweb-0123456789abcdef.part",
+            ".a.spiderweb-0123456789abcdeg.part",
+            ".a.spiderweb-0123456789abcdef.part.txt",
+            ".spiderweb-sandbox",
+        ] {
+            assert!(!is_partial_name(name), "{name}");
         }
     }
 }

@@ -87,6 +87,7 @@ impl View {
                 return Err(Error::NoExport {
                     name: name.to_owned(),
                     exports: names,
+                    below: None,
                 });
             }
         }
@@ -179,6 +180,7 @@ impl View {
         Err(Error::NoExport {
             name: first.to_string(),
             exports: self.names(),
+            below: Some(self.prefix.to_string().trim_end_matches('/').to_owned()),
         })
     }
 
@@ -214,11 +216,15 @@ impl View {
             Some(attr) => attr,
             None => client.getattr(id).await.map_err(|error| error.at(path))?,
         };
-        Ok(Found {
+        let found = Found {
             export: export.clone(),
             id,
             attr,
-        })
+        };
+        if path.wants_directory() && !found.is_directory() {
+            return Err(Error::NotDirectory.at(path));
+        }
+        Ok(found)
     }
 
     /// The same, `None` when nothing has that name. A missing directory on the way is an error.
@@ -243,6 +249,21 @@ impl View {
     ) -> Result<(Found, &'p EntryName), Error> {
         let (parent, name) = path.split().ok_or_else(|| self.top())?;
         Ok((self.directory(client, &parent).await?, name))
+    }
+
+    /// The same for something that is no directory: a path that asks for one is refused.
+    pub async fn parent_of_file<'p>(
+        &self,
+        client: &Client,
+        path: &'p RemotePath,
+    ) -> Result<(Found, &'p EntryName), Error> {
+        if path.wants_directory() && path.name().is_some() {
+            return Err(match self.find(client, path).await? {
+                Some(_) => Error::IsDirectory.at(path),
+                None => Error::NoDirectory.at(path),
+            });
+        }
+        self.parent(client, path).await
     }
 
     /// Finds a directory.

@@ -12,7 +12,7 @@ use super::target::Target;
 use super::{BenchArgs, SHORT_WARMUP, drive};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::global::Global;
+use crate::global::{Global, address};
 
 /// What one slice showed.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -77,8 +77,7 @@ impl Side {
         if !text.contains("://") {
             return Ok(Self::Routed(text.to_owned()));
         }
-        let url: Result<WsUrl, _> = text.parse();
-        url.map(Self::Direct).map_err(|error| error.to_string())
+        address(text).map(Self::Direct)
     }
 
     /// The command line as it would be for this side alone.

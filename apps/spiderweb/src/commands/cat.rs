@@ -1,11 +1,12 @@
 //! `spiderweb cat`
 
 use clap::Args;
-use spiderweb_client::{RemotePath, Window, fetch};
+use spiderweb_client::{Error, RemotePath, Window, fetch};
 
 use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
 use crate::global::remote_path;
+use crate::output::stdout_failed;
 use crate::remote::Reach;
 
 /// Write files to standard output.
@@ -28,11 +29,14 @@ impl Cat {
                 .await
                 .doing("read", path)?;
             if found.is_directory() {
-                return Err(spiderweb_client::Error::IsDirectory).doing("read", path);
+                return Err(Error::IsDirectory).doing("read", path);
             }
-            fetch(&remote.client, found.id, Window::default(), &mut stdout, |_| {})
-                .await
-                .doing("read", path)?;
+            let window = Window::default();
+            match fetch(&remote.client, found.id, window, &mut stdout, |_| {}).await {
+                // Nothing else happens on this machine.
+                Err(Error::Local { source, .. }) => return Err(stdout_failed(source)),
+                fetched => fetched.doing("read", path)?,
+            };
         }
         Ok(())
     }

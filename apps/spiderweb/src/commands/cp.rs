@@ -1,6 +1,7 @@
 //! `spiderweb cp`
 
 mod download;
+mod local;
 mod relay;
 mod upload;
 
@@ -11,7 +12,7 @@ use std::time::Instant;
 use clap::{Args, ValueHint};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use spiderweb_client::{Error, RemotePath, Window};
+use spiderweb_client::{Error, RemotePath, Step, Walk, Window, is_partial_name};
 use spiderweb_protocol::{EntryName, InodeId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -237,6 +238,26 @@ impl Copier {
         }
         Err(Failure::message(format!("{path} is a directory")).hint("cp -r copies directories"))
     }
+}
+
+/// Everything below a directory of a node, without unfinished copies of this client. As with [`local::below`], the copy
+/// may go to where it comes from: this machine may be the node, or two nodes may export one directory.
+async fn remote_below(mut walk: Walk) -> Vec<Result<Step, Error>> {
+    let mut found = Vec::new();
+    while let Some(step) = walk.next().await {
+        if !step.as_ref().is_ok_and(is_partial) {
+            found.push(step);
+        }
+    }
+    found
+}
+
+fn is_partial(step: &Step) -> bool {
+    step.attr.kind() != spiderweb_protocol::fs::FileKind::Directory
+        && step
+            .path
+            .name()
+            .is_some_and(|name| is_partial_name(name.as_str()))
 }
 
 impl std::fmt::Display for End {

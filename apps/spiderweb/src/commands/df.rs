@@ -14,11 +14,12 @@ use crate::units::human_size;
 
 /// Show how full the file systems behind the exports are.
 ///
-/// JSON: an array of {export, size, used, available, files, `files_free`}, sizes in bytes.
+/// JSON: an array of {export, size, used, available, files, files_free}, sizes in bytes.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 #[command(disable_help_flag = true)]
 pub(crate) struct Df {
-    /// The node, behind a hub: /nodes/NODE.
+    /// One export, as in /work; behind a hub, a node or an export on it, as in /nodes/edge.
     #[arg(value_name = "PATH", value_parser = remote_path)]
     path: Option<RemotePath>,
 
@@ -69,7 +70,8 @@ impl Df {
         let mut reach = Reach::open(&context.global).await?;
         let remote = reach.only(self.path.as_ref()).await?;
         let mut rows = Vec::new();
-        for export in remote.view.exports() {
+        let exports = remote.exports_at(self.path.as_ref())?;
+        for export in &exports {
             if let Some(root) = InodeId::new(export.root) {
                 let statfs = remote.client.statfs(root).await.doing("measure", &export.name)?;
                 rows.push(DfJson::new(&export.name, &statfs));

@@ -1,14 +1,15 @@
 //! `spiderweb exec`
 
 use std::io::Write as _;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::{Deserialize, Serialize};
 
 use crate::called::Called;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::shown;
+use crate::output::{complain, shown};
 use crate::remote::Reach;
 use crate::units::parse_size;
 
@@ -17,10 +18,12 @@ use crate::units::parse_size;
 /// The command has no input and no terminal. What it prints comes when it is done, and its exit code becomes this
 /// program's. With --timeout the command is ended after that time, where the node can do so.
 ///
-/// JSON: {state, `exit_code`, stdout, stderr}.
+/// JSON: {state, exit_code, stdout, stderr}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 #[command(
-    after_help = "Exit codes: that of the command; 1 if it could not be run or was ended, 2 wrong usage."
+    after_help = "Exit codes: that of the command; 1 if it could not be run or was ended, 2 wrong usage, 130 interrupted.",
+    group(ArgGroup::new("what").args(["command", "argv"]).required(true))
 )]
 pub(crate) struct Exec {
     /// The terminal service, such as terminal-1; not needed when the node has one only.
@@ -36,12 +39,7 @@ pub(crate) struct Exec {
     max_output: Option<u64>,
 
     /// A line for the node's shell, instead of a command and its arguments.
-    #[arg(
-        short,
-        value_name = "LINE",
-        conflicts_with = "argv",
-        required_unless_present = "argv"
-    )]
+    #[arg(short, value_name = "LINE")]
     command: Option<String>,
 
     /// The command and its arguments; everything from here on is the command's, options too.
@@ -79,6 +77,9 @@ struct Ended {
     stderr: String,
 }
 
+/// The state of a command that never ran, or printed too much; standard error is a word that says why.
+const NOT_LAUNCHED: &str = "launch_failed";
+
 impl Exec {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
         let mut reach = Reach::open(&context.global).await?;
@@ -102,15 +103,23 @@ impl Exec {
         let result = outcome.result.unwrap_or_default();
         let ended = Ended::parse(&result)
             .ok_or_else(|| Failure::message(format!("{} is no terminal service", called.name())))?;
+        let judged = ended.judge(context.global.timeout);
         if context.out.is_json() {
             context.out.json(&ended)?;
-        } else {
-            context.out.bytes(ended.stdout.as_bytes())?;
-            context.out.flush()?;
-            // Nobody is left to be told.
-            let _ = std::io::stderr().write_all(ended.stderr.as_bytes());
+            return judged;
         }
-        ended.judge()
+        context.out.bytes(ended.stdout.as_bytes())?;
+        context.out.flush()?;
+        match &judged {
+            // Not the command's words, but the node's word for what is about to be said.
+            Err(_) if ended.state == NOT_LAUNCHED => {}
+            Err(Failure::Failed { .. }) => complain(ended.stderr.as_bytes()),
+            _ => {
+                // Nobody is left to be told.
+                let _ = std::io::stderr().write_all(ended.stderr.as_bytes());
+            }
+        }
+        judged
     }
 
     fn payload(&self, timeout_ms: Option<u64>) -> Vec<u8> {
@@ -149,11 +158,12 @@ impl Ended {
         serde_json::from_str(&String::from_utf8_lossy(result)).ok()
     }
 
-    fn judge(&self) -> Result<(), Failure> {
+    /// A failure, if it is one; `timeout` is the time the command was given.
+    fn judge(&self, timeout: Option<Duration>) -> Result<(), Failure> {
         match (self.state.as_str(), self.exit_code) {
             ("exited", 0) => Ok(()),
             ("exited", code) => Err(Failure::Exit(u8::try_from(code).unwrap_or(1))),
-            ("launch_failed", _) => Err(Failure::message(match self.stderr.as_str() {
+            (NOT_LAUNCHED, _) => Err(Failure::message(match self.stderr.as_str() {
                 "FileNotFound" => {
                     "the command could not be run: there is no such program or directory on the node"
                         .to_owned()
@@ -171,6 +181,13 @@ impl Ended {
                 other => format!("the command could not be run: {}", shown(other, true)),
             })),
             ("terminated", _) => Err(Failure::message("the command was ended by a signal")),
+            ("timeout", _) => {
+                let within = timeout.map_or_else(|| "in time".to_owned(), |time| format!("within {time:?}"));
+                Err(
+                    Failure::message(format!("the command did not finish {within} and was ended"))
+                        .hint("give it more time with --timeout"),
+                )
+            }
             (state, _) => Err(Failure::message(format!(
                 "the command was ended: its state is {:?}",
                 shown(state, true)
@@ -211,7 +228,9 @@ mod tests {
             let text = format!(
                 r#"{{"service":"terminal","ok":false,"state":"{state}","exit_code":{code},"stdout":"","stderr":"{stderr}"}}"#
             );
-            Ended::parse(text.as_bytes()).unwrap().judge()
+            Ended::parse(text.as_bytes())
+                .unwrap()
+                .judge(Some(Duration::from_secs(2)))
         };
         assert!(judged("exited", 0, "").is_ok());
         for (code, passed_on) in [(1, 1), (42, 42), (255, 255), (256, 1), (-1, 1)] {
@@ -224,7 +243,12 @@ mod tests {
             ("launch_failed", "FileBusy", "still writing"),
             ("launch_failed", "StdoutStreamTooLong", "--max-output"),
             ("launch_failed", "Unexpected", "Unexpected"),
-            ("timed_out", "", "timed_out"),
+            (
+                "timeout",
+                "",
+                "did not finish within 2s and was ended\n  hint: give it more time",
+            ),
+            ("lost", "", "its state is \"lost\""),
         ] {
             let failure = judged(state, -1, stderr).unwrap_err().to_string();
             assert!(failure.contains(words), "{failure}");

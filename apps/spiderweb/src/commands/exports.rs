@@ -3,11 +3,12 @@
 use clap::Args;
 use serde::Serialize;
 use spiderweb_client::RemotePath;
+use spiderweb_protocol::fs::Export;
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::global::remote_path;
-use crate::remote::{Reach, Remote};
+use crate::remote::Reach;
 
 #[derive(Serialize)]
 struct ExportJson<'a> {
@@ -26,11 +27,12 @@ struct ExportJson<'a> {
 
 /// List the exports of a node.
 ///
-/// JSON: an array of {name, `read_only`, kind, description, source, root, symlinks, xattrs, locks, `case_sensitive`,
+/// JSON: an array of {name, read_only, kind, description, source, root, symlinks, xattrs, locks, case_sensitive,
 /// watched}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(crate) struct Exports {
-    /// The node, behind a hub: /nodes/NODE.
+    /// One export, as in /work; behind a hub, a node or an export on it, as in /nodes/edge.
     #[arg(value_name = "PATH", value_parser = remote_path)]
     path: Option<RemotePath>,
 }
@@ -39,12 +41,11 @@ impl Exports {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
         let mut reach = Reach::open(&context.global).await?;
         let remote = reach.only(self.path.as_ref()).await?;
-        show(context, &remote)
+        show(context, &remote.exports_at(self.path.as_ref())?)
     }
 }
 
-fn show(context: &mut Context, remote: &Remote) -> Result<(), Failure> {
-    let exports = remote.view.exports();
+fn show(context: &mut Context, exports: &[Export]) -> Result<(), Failure> {
     let out = &mut context.out;
     if out.is_json() {
         let list: Vec<_> = exports

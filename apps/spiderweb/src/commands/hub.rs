@@ -17,21 +17,23 @@ use crate::units::{local_minute, rfc3339};
 
 /// Look after a hub: who may join, which nodes there are, what projects mount.
 ///
-/// The hub is named by --hub or `SPIDERWEB_HUB`. Its tokens come from files or variables, never from the command line.
+/// The hub is named by --hub or SPIDERWEB_HUB. Its tokens come from files or variables, never from the command line.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(crate) struct HubArgs {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 enum Command {
     /// Make, list and revoke invites.
     #[command(subcommand)]
     Invite(invite::Invite),
     /// List the nodes that ask to be let in.
     ///
-    /// JSON: an array of {`request_id`, `node_name`, platform, address, requested}.
+    /// JSON: an array of {request_id, node_name, platform, address, requested}.
     Pending,
     Approve(pairing::Approve),
     Deny(pairing::Deny),
@@ -40,15 +42,15 @@ enum Command {
     /// A node is `online` while its tunnel stands; without one it is `leased` as long as the hub expects it back, then
     /// `expired`.
     ///
-    /// JSON: an array of {`node_id`, `node_name`, state, services, platform, labels, clients, joined, `last_seen`,
-    /// `lease_expires`}.
+    /// JSON: an array of {node_id, node_name, state, services, platform, labels, clients, joined, last_seen,
+    /// lease_expires}.
     Nodes,
     /// Show one node.
     #[command(subcommand)]
     Node(nodes::Node),
     /// List the projects.
     ///
-    /// JSON: an array of {`project_id`, name, status, mounts}.
+    /// JSON: an array of {project_id, name, status, mounts}.
     Projects,
     Mounts(projects::Mounts),
     Watch(watch::Watch),

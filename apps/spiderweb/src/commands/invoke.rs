@@ -1,7 +1,5 @@
 //! `spiderweb invoke`
 
-use std::io::Write as _;
-
 use clap::Args;
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -12,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::called::Called;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::complain;
 use crate::remote::Reach;
 
 /// Run a service and print its result.
@@ -21,7 +20,9 @@ use crate::remote::Reach;
 ///
 /// JSON: {status, result, error}.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 done, 1 the driver failed or was not run, 2 wrong usage.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the driver failed or was not run, 2 wrong usage, 130 interrupted."
+)]
 pub(crate) struct Invoke {
     /// The service: its id, such as echo-main, or its export, such as svc-echo-main, or the path of either, such as
     /// /nodes/edge/echo-main.
@@ -52,7 +53,7 @@ impl Invoke {
         } else if let Some(result) = &outcome.result {
             context.out.bytes(result)?;
         } else if outcome.refusal.is_none() {
-            said(&outcome.error);
+            complain(&outcome.error);
         }
         judged
     }
@@ -82,21 +83,13 @@ impl Invoke {
 
 fn check(payload: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
-    let _: IgnoredAny = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if text.trim_ascii_start().starts_with('{') {
-        Ok(())
-    } else {
-        Err("it is JSON, but no object".to_owned())
-    }
-}
-
-/// What the driver said, on a line of its own.
-fn said(error: &[u8]) {
-    let mut stderr = std::io::stderr().lock();
-    // Nobody is left to be told.
-    let _ = stderr.write_all(error);
-    if error.last().is_some_and(|last| *last != b'\n') {
-        let _ = stderr.write_all(b"\n");
+    let is_object = text.trim_ascii_start().starts_with('{');
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) if is_object => Ok(()),
+        Ok(_) => Err("it is JSON, but no object".to_owned()),
+        // What the parser expected instead would not help somebody who meant no JSON.
+        Err(_) if !is_object => Err("it is no JSON".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use spiderweb_client::RemotePath;
 
 use crate::context::Context;
-use crate::failure::{Doing as _, Failure};
+use crate::failure::Failure;
 use crate::global::remote_path;
 use crate::remote::Reach;
 
@@ -32,9 +32,10 @@ impl Ln {
         let mut reach = Reach::open(&context.global).await?;
         let remote = reach.to(&self.path).await?;
         let made = async {
-            let (parent, name) = remote.view.parent(&remote.client, &self.path).await?;
+            let parent = remote.view.parent_of_file(&remote.client, &self.path).await;
+            let (parent, name) = parent?;
             remote.client.symlink(parent.id, name, &self.target).await
         };
-        made.await.doing("make the link", &self.path)
+        remote.changing(made.await, "make the link", &self.path)
     }
 }

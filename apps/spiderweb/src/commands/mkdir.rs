@@ -5,7 +5,7 @@ use spiderweb_client::{Error, RemotePath};
 use spiderweb_protocol::Errno;
 
 use crate::context::Context;
-use crate::failure::{Doing as _, Failure};
+use crate::failure::Failure;
 use crate::global::remote_path;
 use crate::remote::{Reach, Remote};
 
@@ -31,7 +31,7 @@ impl Mkdir {
             } else {
                 make(&remote, path).await
             };
-            made.doing("make the directory", path)?;
+            remote.changing(made, "make the directory", path)?;
         }
         Ok(())
     }

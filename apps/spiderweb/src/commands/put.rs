@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
-use crate::global::remote_path;
+use crate::global::{maybe_path, remote_path};
 use crate::progress;
 use crate::remote::Reach;
 
@@ -62,7 +62,7 @@ impl Put {
                 .await
                 .doing("write", &path)?;
             let file = OpenFile::open(&remote.client, found.id, OpenFlags(1 | OpenFlags::TRUNCATE));
-            let file = file.await.doing("write", &path)?;
+            let file = remote.changing(file.await, "write", &path)?;
             let written = overwrite(&file, &mut source, |bytes| bar.inc(bytes)).await;
             let closed = file.close().await;
             written.and_then(|bytes| closed.map(|()| bytes))
@@ -80,7 +80,7 @@ impl Put {
             }
             let (parent, name) = remote
                 .view
-                .parent(&remote.client, &path)
+                .parent_of_file(&remote.client, &path)
                 .await
                 .doing("write", &path)?;
             let upload = Upload {
@@ -94,7 +94,7 @@ impl Put {
             upload.run(&mut source, |bytes| bar.inc(bytes)).await
         };
         bar.finish_and_clear();
-        let bytes = bytes.doing("write", &path)?;
+        let bytes = remote.changing(bytes, "write", &path)?;
         if context.out.is_json() {
             let path = &path.to_string();
             context.out.json(&PutJson { path, bytes })?;
@@ -108,8 +108,8 @@ impl Put {
             Some(path) if self.first.as_os_str() == "-" => Ok((None, path.clone())),
             Some(path) => Ok((Some(&self.first), path.clone())),
             None => {
-                let path = remote_path(&self.first.to_string_lossy());
-                Ok((None, path.map_err(Failure::Usage)?))
+                let path = maybe_path(&self.first.to_string_lossy())?;
+                Ok((None, path))
             }
         }
     }

@@ -33,9 +33,9 @@ impl Rm {
         let mut failed = false;
         for path in &self.paths {
             let remote = reach.to(path).await?;
-            if remote.is_root(path) {
+            if let Some(what) = remote.fixture(path) {
                 return Err(Failure::Usage(format!(
-                    "{path} is an export itself; only what is in it can be removed"
+                    "{path} is {what}; only what is in an export can be removed"
                 )));
             }
             if let Err(failure) = self.remove(&remote, path).await {
@@ -49,6 +49,10 @@ impl Rm {
     async fn remove(&self, remote: &Remote, path: &RemotePath) -> Result<(), Failure> {
         let removed = async {
             let (parent, name) = remote.view.parent(&remote.client, path).await?;
+            if path.wants_directory() {
+                // The node is told the name alone.
+                remote.view.directory(&remote.client, path).await?;
+            }
             if self.recursive {
                 remove_tree(&remote.client, parent.id, name, path).await
             } else {
@@ -60,7 +64,7 @@ impl Rm {
             Err(error) if !self.recursive && is_directory(&error) => Err::<(), _>(error)
                 .doing("remove", path)
                 .map_err(|failure| failure.hint(format!("`spiderweb rm -r {path}` removes directories"))),
-            result => result.doing("remove", path),
+            result => remote.changing(result, "remove", path),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use serde::Serialize;
-use spiderweb_client::{Error, RemotePath, Service};
+use spiderweb_client::{Error, Place, RemotePath, Service};
+use spiderweb_protocol::fs::Export;
 
-use crate::called::Health;
+use crate::called::{Health, is_service};
 use crate::context::Context;
 use crate::failure::{Doing as _, Failure};
 use crate::global::remote_path;
@@ -53,10 +54,11 @@ impl ServiceJson {
 
 /// List the services of a node, how they are, and what went wrong last.
 ///
-/// JSON: an array of {service, export, state, runtime, invokes, failures, `last_error`}.
+/// JSON: an array of {service, export, state, runtime, invokes, failures, last_error}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(crate) struct Services {
-    /// The node, behind a hub: /nodes/NODE.
+    /// One export, as in /svc-echo-main; behind a hub, a node or an export on it, as in /nodes/edge.
     #[arg(value_name = "PATH", value_parser = remote_path)]
     path: Option<RemotePath>,
 }
@@ -65,13 +67,22 @@ impl Services {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), Failure> {
         let mut reach = Reach::open(&context.global).await?;
         let remote = reach.only(self.path.as_ref()).await?;
-        show(context, &remote).await
+        let mut exports = remote.exports_at(self.path.as_ref())?;
+        if let Some(path) = &self.path
+            && let Place::Inside { export, .. } = remote.view.place(path)?
+            && !is_service(export)
+        {
+            return Err(Failure::message(format!("{path} is a folder, not a service"))
+                .hint("without a path, `spiderweb services` lists those of the node"));
+        }
+        exports.retain(is_service);
+        show(context, &remote, &exports).await
     }
 }
 
-async fn show(context: &mut Context, remote: &Remote) -> Result<(), Failure> {
+async fn show(context: &mut Context, remote: &Remote, exports: &[Export]) -> Result<(), Failure> {
     let mut services = Vec::new();
-    for export in Service::exports(&remote.view) {
+    for export in exports {
         let service = Service::of(&remote.client, export)?;
         let health = said(&service, "health.json").await?;
         let last_error = said(&service, "last_error.txt").await?;

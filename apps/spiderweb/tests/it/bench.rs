@@ -33,6 +33,17 @@ fn every_operation_is_measured_verified_and_cleaned_up() {
     assert!(names(&setup.work("")).is_empty());
 }
 
+/// Every member of a JSON object is named in the command's help.
+fn is_in_help(setup: &Setup, shown: &serde_json::Value) {
+    let help = setup.ok("bench --help");
+    let words: Vec<_> = help
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    for member in shown.as_object().unwrap().keys() {
+        assert!(words.contains(&member.as_str()), "{member}");
+    }
+}
+
 #[test]
 fn people_see_what_was_measured() {
     let setup = Setup::new();
@@ -40,6 +51,10 @@ fn people_see_what_was_measured() {
     let text = setup.ok(&format!(
         "bench --duration 300ms --warmup 10ms --background 2 --hold-lock --idle 20 --pid {pid}"
     ));
+    is_in_help(
+        &setup,
+        &setup.json("bench --duration 10ms --warmup 1ms --no-ceiling"),
+    );
     for part in [
         "getattr, 1 connection x 1 outstanding for 0.3 s",
         "of this machine's ceiling",
@@ -75,6 +90,7 @@ fn two_nodes_are_compared_in_pairs() {
     );
     let shown = a.json(&line);
     assert_eq!(shown["pairs"].as_array().unwrap().len(), 3);
+    is_in_help(&a, &shown);
     let spread = &shown["throughput"];
     assert!(
         spread["min"].as_f64() <= spread["median"].as_f64()

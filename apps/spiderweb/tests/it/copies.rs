@@ -49,6 +49,19 @@ fn trees_travel_there_within_and_back() {
         0o750
     );
 
+    // A link takes the place of a file, and of no directory.
+    std::fs::remove_file(setup.work("tree/link")).unwrap();
+    std::fs::write(setup.work("tree/link"), "old").unwrap();
+    std::fs::create_dir_all(setup.work("full/tree/link")).unwrap();
+    setup.ok("cp -r tree :/work");
+    assert!(setup.work("tree/link").is_symlink());
+    let said = setup.run("cp -r tree :/work/full");
+    assert!(
+        said.code == 1 && said.err.contains("cannot make the link /work/full/tree/link"),
+        "{said:?}"
+    );
+    assert!(setup.work("full/tree/link").is_dir() && partial(&setup.work("full/tree")).is_none());
+
     // Once more over what is there, and into an existing directory under its own name.
     setup.ok("cp -r tree :/work");
     setup.ok("cp -r :/work/tree/ back");
@@ -104,6 +117,26 @@ fn copies_that_make_no_sense_are_refused() {
         (names(&setup.work("")), names(&setup.local("d"))),
         (vec!["f".into(), "w".into()], vec![])
     );
+}
+
+#[test]
+fn a_copy_into_the_exported_folder_it_comes_from_ends() {
+    let setup = Setup::new();
+    std::fs::create_dir_all(setup.work("d/sub")).unwrap();
+    std::fs::write(setup.work("d/a"), "a").unwrap();
+    std::fs::write(setup.work("d/sub/b"), "b").unwrap();
+    // What an interrupted copy left is nobody's file.
+    std::fs::write(setup.work("d/.a.spiderweb-0123456789abcdef.part"), "half").unwrap();
+    let here = setup.work("d").display().to_string();
+    for line in [
+        format!("cp -r {here} :/work/d/copy"),
+        format!("cp -r :/work/d {here}/copy"),
+    ] {
+        setup.ok(&line);
+        assert_eq!(names(&setup.work("d/copy")), ["a", "sub"], "{line}");
+        assert_eq!(names(&setup.work("d/copy/sub")), ["b"], "{line}");
+        std::fs::remove_dir_all(setup.work("d/copy")).unwrap();
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What goes wrong, in one clear sentence.
 
-use crate::setup::Setup;
+use crate::setup::{Said, Setup};
 
 #[test]
 fn failures_name_the_thing_and_what_would_work() {
@@ -8,6 +8,7 @@ fn failures_name_the_thing_and_what_would_work() {
     std::fs::write(setup.work("f"), "f").unwrap();
     std::fs::create_dir_all(setup.work("d/full")).unwrap();
     std::fs::write(setup.ro("r"), "r").unwrap();
+    let long = "x".repeat(256);
     let elsewhere = setup.url().replace("/v2/fs", "/other");
     for (line, code, words) in [
         ("ls /nope", 1, "no export named \"nope\"; it has work, ro"),
@@ -36,7 +37,47 @@ fn failures_name_the_thing_and_what_would_work() {
         ("mkdir /ro/x", 1, "read-only"),
         ("mv /work/f /ro/f", 1, "different exports"),
         ("mv /work /work2", 2, "is an export itself"),
-        ("mv /work/d /work/d/full", 1, "/work/d"),
+        (
+            "mv /work/d /work/d/full",
+            1,
+            "cannot move /work/d to /work/d/full: a directory cannot be moved into itself",
+        ),
+        (
+            "mv /work/d /work/d/new",
+            1,
+            "a directory cannot be moved into itself",
+        ),
+        (
+            "rm -r /",
+            2,
+            "/ is the list of exports; only what is in an export",
+        ),
+        (
+            &format!("mkdir /work/{long}"),
+            1,
+            "a name in it is longer than 255 bytes",
+        ),
+        (
+            &format!("cat /work/{long}/x"),
+            1,
+            "a name in it is longer than 255 bytes",
+        ),
+        (
+            &format!("mv /work/f /work/{long}"),
+            1,
+            "a name in it is longer than 255 bytes",
+        ),
+        (
+            &format!("mv /work/{long} /work/g"),
+            1,
+            &format!("cannot move /work/{long}: a name in it is longer"),
+        ),
+        (
+            "put /work/.spiderweb-sandbox",
+            1,
+            "the name .spiderweb-sandbox is reserved",
+        ),
+        ("mkdir /work/d/.spiderweb-sandbox", 1, "is reserved"),
         ("ln -s x /work/f", 1, "it exists"),
         ("put missing /work/f", 1, "cannot read missing: no such file"),
         ("put . /work/f", 1, "cp -r"),
@@ -50,6 +91,11 @@ fn failures_name_the_thing_and_what_would_work() {
         ),
         (&format!("--url {elsewhere} ls"), 1, "\"/v2/fs\""),
         ("--url http://x ls", 2, "ws://host"),
+        (
+            "ls /nix/a",
+            1,
+            "paths are /EXPORT/PATH, as in /work/file; `spiderweb exports` lists",
+        ),
         ("--token-file missing ls", 1, "cannot read the token file missing"),
         ("bench --export ro", 1, "no export that can be written"),
         ("bench --pid 4000000 --duration 10ms", 1, "cannot examine process"),
@@ -64,6 +110,24 @@ fn failures_name_the_thing_and_what_would_work() {
         );
         assert!(
             !said.err.contains("os error") && said.out.is_empty(),
+            "{line}: {said:?}"
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_is_named() {
+    let setup = Setup::new();
+    std::fs::write(setup.work("f"), "f").unwrap();
+    for line in ["cat /work/f", "ls /work"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let said = Said::by(setup.command(line).stdout(full).spawn().unwrap());
+        assert!(
+            said.code == 1
+                && said
+                    .err
+                    .contains("cannot write to standard output: no space left"),
             "{line}: {said:?}"
         );
     }
@@ -96,6 +160,57 @@ fn tokens_come_from_the_line_a_file_or_the_environment() {
         .output()
         .unwrap();
     assert!(!String::from_utf8_lossy(&help.stdout).contains("s3cret"));
+}
+
+#[test]
+fn an_empty_variable_is_none_and_a_wrong_one_is_named() {
+    let setup = Setup::new();
+    let run = |line: &str, variables: &[(&str, &str)]| {
+        let mut command = setup.command(line);
+        command.envs(variables.iter().copied());
+        Said::by(command.spawn().unwrap())
+    };
+    let empty = [
+        ("SPIDERWEB_HUB", ""),
+        ("SPIDERWEB_HUB_TOKEN_FILE", ""),
+        ("SPIDERWEB_HUB_TOKEN", ""),
+        ("SPIDERWEB_FS_NODE_AUTH_TOKEN", ""),
+    ];
+    let said = run("ls /", &empty);
+    assert_eq!((said.code, said.out.as_str()), (0, "work\nro\n"), "{said:?}");
+    let said = run("--help", &[("SPIDERWEB_URL", "")]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = run("--url ws://127.0.0.1:1/ ls", &[("SPIDERWEB_URL", "")]);
+    assert!(
+        said.code == 1 && said.err.contains("cannot reach a node"),
+        "{said:?}"
+    );
+    for (variables, code, words) in [
+        (
+            &[("SPIDERWEB_URL", "http://x")][..],
+            2,
+            "invalid value 'http://x' of SPIDERWEB_URL: its scheme is neither ws nor wss",
+        ),
+        (
+            &[
+                ("SPIDERWEB_HUB", "ws://127.0.0.1:1/"),
+                ("SPIDERWEB_HUB_TOKEN_FILE", "missing"),
+            ],
+            1,
+            "cannot read the token file missing, which SPIDERWEB_HUB_TOKEN_FILE names: no such file",
+        ),
+        (
+            &[
+                ("SPIDERWEB_HUB", "ws://127.0.0.1:1/"),
+                ("SPIDERWEB_HUB_TOKEN_FILE", "/dev/null"),
+            ],
+            1,
+            "the token file /dev/null, which SPIDERWEB_HUB_TOKEN_FILE names, is empty",
+        ),
+    ] {
+        let said = run("ls", variables);
+        assert!(said.code == code && said.err.contains(words), "{said:?}");
+    }
 }
 
 #[test]

@@ -100,6 +100,62 @@ fn links_are_made_and_followed_within_the_export() {
 }
 
 #[test]
+fn a_slash_at_the_end_means_a_directory() {
+    let setup = Setup::new();
+    std::fs::write(setup.local("l"), "l").unwrap();
+    std::fs::write(setup.work("f"), "f").unwrap();
+    std::fs::create_dir(setup.work("d")).unwrap();
+    for (line, words) in [
+        (
+            "cp l :/work/nix/",
+            "cannot copy to /work/nix: there is no such directory\n  hint: a slash",
+        ),
+        ("cp l :/work/f/", "cannot copy to /work/f: is not a directory"),
+        ("cp :/work/f :/work/nix/", "there is no such directory"),
+        ("cp :/work/f/ x", "cannot copy /work/f: is not a directory"),
+        (
+            "put l /work/nix/",
+            "cannot write /work/nix: there is no such directory",
+        ),
+        ("put l /work/f/", "is not a directory"),
+        ("put --in-place l /work/f/", "is not a directory"),
+        ("put l /work/d/", "is a directory"),
+        ("cat /work/f/", "cannot read /work/f: is not a directory"),
+        ("cat /work/f/.", "is not a directory"),
+        ("ls /work/f/", "cannot list /work/f: is not a directory"),
+        ("stat /work/f/", "is not a directory"),
+        ("rm /work/f/", "cannot remove /work/f: is not a directory"),
+        ("rm -r /work/f/", "is not a directory"),
+        ("mv /work/f/ /work/g", "/work/f: is not a directory"),
+        ("mv /work/f /work/g/", "there is no such directory"),
+        ("ln -s f /work/link/", "there is no such directory"),
+        ("mkdir /work/f/", "it exists"),
+    ] {
+        let said = setup.run(line);
+        assert!(said.code == 1 && said.err.contains(words), "{line}: {said:?}");
+        assert_eq!(names(&setup.work("")), ["d", "f"], "{line}");
+        assert_eq!(std::fs::read(setup.work("f")).unwrap(), b"f", "{line}");
+    }
+    std::fs::create_dir(setup.local("tree")).unwrap();
+    for line in [
+        "cp l :/work/d/",
+        "cp -r tree :/work/new/",
+        "mkdir /work/made/",
+        "mkdir -p /work/made/deep/",
+        "mv /work/made/ /work/moved/",
+        "mv /work/f /work/moved/",
+        "rm -r /work/new/",
+        "rm -f /work/nix/",
+        "ls /work/d/ /work/moved/",
+    ] {
+        setup.ok(line);
+    }
+    assert_eq!(names(&setup.work("")), ["d", "moved"]);
+    assert_eq!(names(&setup.work("moved")), ["deep", "f"]);
+    assert_eq!(names(&setup.work("d")), ["l"]);
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_error() {
     let setup = Setup::new();
     std::fs::write(setup.work("big"), contents(3_000_000)).unwrap();

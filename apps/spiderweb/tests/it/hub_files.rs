@@ -86,6 +86,12 @@ fn files_are_read_written_and_copied_through_the_hub() {
     assert_eq!(names(&network.work("far", "")), ["x"]);
     assert_eq!(network.json("df /nodes/far")[0]["export"], "work");
     assert_eq!(network.json("exports --node far")[0]["name"], "work");
+    let exports = network.json("exports /nodes/edge/work");
+    assert_eq!(
+        (&exports[0]["name"], exports.as_array().unwrap().len()),
+        (&json!("work"), 1)
+    );
+    assert_eq!(network.json("services /nodes/edge/echo")[0]["service"], "echo");
 
     for (line, words) in [
         (
@@ -319,6 +325,46 @@ fn what_goes_wrong_is_one_sentence_that_names_the_thing() {
         ),
         ("cat /nodes/edge/work/x", 1, "`spiderweb ls /nodes/edge/work`"),
         ("rm -r /nodes/edge/work", 2, "is an export itself"),
+        (
+            "rm -r /nodes/edge",
+            2,
+            "/nodes/edge is a node itself; only what is in an export",
+        ),
+        (
+            "mv /nodes/edge /nodes/edge/x",
+            2,
+            "/nodes/edge is a node itself and cannot be moved",
+        ),
+        (
+            "ls /nodes/edge/nix",
+            1,
+            "paths are /nodes/edge/EXPORT/PATH, as in /nodes/edge/work/file; `spiderweb exports /nodes/edge` lists",
+        ),
+        (
+            "rm -r /nodes/edge/echo/control",
+            1,
+            "cannot remove /nodes/edge/echo/control: this part of a service cannot be changed\n  hint: files that act",
+        ),
+        (
+            "mkdir /nodes/edge/echo/x",
+            1,
+            "this part of a service cannot be changed",
+        ),
+        (
+            "cp wrong :/nodes/edge/echo/status.json",
+            1,
+            "this part of a service cannot be changed",
+        ),
+        (
+            "put wrong /nodes/edge/echo/status.json",
+            1,
+            "this part of a service cannot be changed",
+        ),
+        (
+            "invoke /nodes/edge/work",
+            1,
+            "/nodes/edge/work is a folder, not a service",
+        ),
         ("exports", 2, "say which node: --node "),
         ("bench", 2, "say which node: --node "),
         (

@@ -237,6 +237,7 @@ impl Network {
             .args(line.split_ascii_whitespace())
             .current_dir(self.local(""))
             .env_remove("SPIDERWEB_URL")
+            .env_remove("SPIDERWEB_HUB_TOKEN_FILE")
             .env_remove("SPIDERWEB_FS_NODE_AUTH_TOKEN")
             .env("SPIDERWEB_HUB", self.url())
             .env("SPIDERWEB_HUB_TOKEN", self.hub().admin_token().expose())

@@ -98,6 +98,49 @@ fn everything_known_about_a_file_is_shown() {
 }
 
 #[test]
+fn a_path_narrows_what_is_said_of_exports_or_is_refused() {
+    let setup = furnished();
+    for (line, exports) in [
+        ("df /", &["work", "ro"][..]),
+        ("df /ro", &["ro"]),
+        ("--export ro df /", &["ro"]),
+    ] {
+        let shown = setup.json(line);
+        let shown: Vec<_> = shown
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| &row["export"])
+            .collect();
+        assert_eq!(shown, exports, "{line}");
+    }
+    let shown = setup.json("exports /ro/");
+    assert_eq!(
+        (&shown[0]["name"], shown.as_array().unwrap().len()),
+        (&"ro".into(), 1)
+    );
+    assert_eq!(setup.ok("services /"), "");
+    for (line, code, words) in [
+        ("df /nix", 1, "no export named \"nix\"; it has work, ro"),
+        ("exports /nix", 1, "no export named \"nix\""),
+        ("services /nix", 1, "no export named \"nix\""),
+        ("services /work", 1, "/work is a folder, not a service"),
+        (
+            "df /work/dir",
+            2,
+            "/work/dir lies within the export work; name the export",
+        ),
+        ("exports /work/dir", 2, "lies within the export work"),
+    ] {
+        let said = setup.run(line);
+        assert!(
+            said.code == code && said.err.contains(words) && said.out.is_empty(),
+            "{line}: {said:?}"
+        );
+    }
+}
+
+#[test]
 fn colour_is_for_terminals_and_those_who_ask() {
     let setup = furnished();
     assert!(!setup.ok("ls /work").contains('\x1b'));

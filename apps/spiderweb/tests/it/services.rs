@@ -116,7 +116,12 @@ fn what_cannot_be_invoked_is_said_before_anything_is_written() {
         (&["invoke", "x", "[1]"], 2, "it is JSON, but no object"),
         (&["invoke", "x", "@missing"], 1, "cannot read missing"),
         (&["invoke", "nope"], 1, "no service named \"nope\""),
-        (&["invoke", "work"], 1, "/work/health.json"),
+        (&["invoke", "work"], 1, "work is a folder, not a service"),
+        (
+            &["invoke", "x", "nojson"],
+            2,
+            "must be one JSON object, such as '{\"message\":\"hello\"}': it is no JSON",
+        ),
         (&["exec", "--", "ls"], 1, "no terminal service"),
         (&["exec"], 2, "COMMAND"),
     ] {
@@ -158,6 +163,57 @@ fn exec_prints_what_the_command_printed_and_ends_like_it() {
         said.code == 1 && said.err.contains("terminal-1 is no terminal service"),
         "{said:?}"
     );
+}
+
+#[test]
+fn what_becomes_of_a_command_is_a_line_of_its_own() {
+    let service = Service::new("terminal-1");
+    for (state, stdout, stderr, err) in [
+        (
+            "launch_failed",
+            "",
+            "FileNotFound",
+            "error: the command could not be run: there is no such program or directory on the node\n",
+        ),
+        (
+            "launch_failed",
+            "",
+            "StdoutStreamTooLong",
+            "error: the command was ended: it printed more than is allowed\n  hint: allow more with --max-output 1MiB, or \
+             print to a file\n",
+        ),
+        (
+            "timeout",
+            "begun",
+            "half a line",
+            "half a line\nerror: the command did not finish within 2s and was ended\n  hint: give it more time with \
+             --timeout\n",
+        ),
+        (
+            "terminated",
+            "",
+            "a line\\n",
+            "a line\nerror: the command was ended by a signal\n",
+        ),
+    ] {
+        let result = format!(
+            r#"{{"service":"terminal","ok":false,"state":"{state}","exit_code":-1,"stdout":"{stdout}","stderr":"{stderr}"}}"#
+        );
+        service.ends(OK, &result, "");
+        let said = service.run(&["exec", "--timeout", "2s", "--", "x"]);
+        assert_eq!(
+            (said.code, said.out.as_str(), said.err.as_str()),
+            (1, stdout, err),
+            "{state}"
+        );
+        let said = service.run(&["exec", "--output", "json", "--timeout", "2s", "--", "x"]);
+        assert!(said.out.contains(stderr), "{said:?}");
+    }
+    // The command's own words are not touched.
+    let result = r#"{"state":"exited","exit_code":3,"stdout":"","stderr":"no line end"}"#;
+    service.ends(OK, result, "");
+    let said = service.run(&["exec", "x"]);
+    assert_eq!((said.code, said.err.as_str()), (3, "no line end"));
 }
 
 #[test]

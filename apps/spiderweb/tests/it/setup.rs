@@ -134,6 +134,7 @@ impl Setup {
             .current_dir(self.local(""))
             .env_remove("SPIDERWEB_FS_NODE_AUTH_TOKEN")
             .env_remove("SPIDERWEB_HUB")
+            .env_remove("SPIDERWEB_HUB_TOKEN_FILE")
             .env("SPIDERWEB_URL", self.url())
             .env("TZ", "UTC")
             .stdin(Stdio::null())

@@ -19,8 +19,19 @@ pub async fn fetch(
     sink: &mut (impl AsyncWrite + Unpin),
     progress: impl FnMut(u64),
 ) -> Result<u64, Error> {
+    fetch_into(client, id, window, (sink, "cannot write"), progress).await
+}
+
+/// The same; the text says what failed when writing to the sink does.
+async fn fetch_into(
+    client: &Client,
+    id: InodeId,
+    window: Window,
+    (sink, cannot): (&mut (impl AsyncWrite + Unpin), &str),
+    progress: impl FnMut(u64),
+) -> Result<u64, Error> {
     let mut source = Remote::open(client, id, window).await?;
-    drain(&mut source, sink, progress).await?;
+    drain(&mut source, sink, cannot, progress).await?;
     let length = source.taken;
     source.close().await;
     Ok(length)
@@ -29,14 +40,15 @@ pub async fn fetch(
 async fn drain(
     source: &mut Remote,
     sink: &mut (impl AsyncWrite + Unpin),
+    cannot: &str,
     mut progress: impl FnMut(u64),
 ) -> Result<(), Error> {
     while let Some(block) = source.next().await? {
         let wrote = sink.write_all(&block).await;
-        wrote.map_err(Error::local("cannot write"))?;
+        wrote.map_err(Error::local(cannot))?;
         progress(block.len() as u64);
     }
-    sink.flush().await.map_err(Error::local("cannot write"))
+    sink.flush().await.map_err(Error::local(cannot))
 }
 
 /// Copies a file to `target` on this machine and returns its length.
@@ -51,6 +63,7 @@ pub async fn download(
     mut progress: impl FnMut(u64),
 ) -> Result<u64, Error> {
     let shown = target.display();
+    let cannot_write = format!("cannot write {shown}");
     // Through a link the file behind it is replaced, as other tools do.
     let target = tokio::fs::canonicalize(target)
         .await
@@ -62,7 +75,7 @@ pub async fn download(
     if existing.is_some_and(|existing| !existing.is_file()) {
         let file = tokio::fs::OpenOptions::new().write(true).open(&target).await;
         let mut file = file.map_err(Error::local(format!("cannot open {shown}")))?;
-        return fetch(client, id, window, &mut file, progress).await;
+        return fetch_into(client, id, window, (&mut file, &cannot_write), progress).await;
     }
     for _ in 0..READINGS {
         let mut source = Remote::open(client, id, window).await?;
@@ -70,8 +83,8 @@ pub async fn download(
         let mut file = partial
             .create(source.before.m)
             .await
-            .map_err(Error::local(format!("cannot write {shown}")))?;
-        drain(&mut source, &mut file, &mut progress).await?;
+            .map_err(Error::local(&cannot_write))?;
+        drain(&mut source, &mut file, &cannot_write, &mut progress).await?;
         let checked = source.check().await;
         let length = source.taken;
         source.close().await;

@@ -234,6 +234,49 @@ async fn patience_ends() {
 }
 
 #[tokio::test]
+async fn patience_ends_with_a_node_that_takes_connections_and_says_nothing() {
+    for has_upgrade in [false, true] {
+        let peer = Peer::listen().await;
+        let options = Options {
+            patience: Duration::from_millis(300),
+            dial_timeout: SOON,
+            ..peer.options()
+        };
+        let (client, mut node) = peer.meet(options).await;
+        let falling_silent = async {
+            for _ in 0..8 {
+                node.request().await;
+            }
+            drop(node);
+            // Without an upgrade connections wait in the listener's queue; with one it is the hello that waits.
+            let silent = if has_upgrade {
+                Some(peer.accept_raw().await)
+            } else {
+                None
+            };
+            std::future::pending::<()>().await;
+            drop(silent);
+        };
+        let asking = async {
+            let mut calls = tokio::task::JoinSet::new();
+            for number in 0..8 {
+                let client = client.clone();
+                calls.spawn(async move { client.getattr(id(number)).await });
+            }
+            calls.join_all().await
+        };
+        let asking = tokio::time::timeout(Duration::from_millis(1500), asking);
+        let results = tokio::select! {
+            results = asking => results.expect("eight times the patience would be 2.4 s"),
+            () = falling_silent => unreachable!(),
+        };
+        for result in results {
+            assert!(matches!(result, Err(Error::Lost { .. })), "{result:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_breaks_every_connection_is_given_up() {
     let peer = Peer::listen().await;
     let (client, mut node) = peer.meet(peer.options()).await;

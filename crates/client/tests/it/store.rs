@@ -53,7 +53,7 @@ pub(crate) struct Store {
     pub(crate) cut_every: AtomicUsize,
     /// Whether a cut also forgets every handle, as a restart does.
     pub(crate) forgetful: std::sync::atomic::AtomicBool,
-    /// Write that is refused with "no space left", counted down; 0 none.
+    /// Write or link that is refused with "no space left", counted down; 0 none.
     pub(crate) full_at: AtomicUsize,
     /// Whether every read changes the file.
     pub(crate) restless: std::sync::atomic::AtomicBool,
@@ -166,7 +166,7 @@ impl Store {
     fn carry_out(&self, request: &Request) -> Result<Reply, Errno> {
         let mut files = self.files();
         match request {
-            Request::Write { .. }
+            Request::Write { .. } | Request::Symlink { .. }
                 if self.full_at.load(Ordering::Relaxed) > 0
                     && self.full_at.fetch_sub(1, Ordering::Relaxed) == 1 =>
             {
@@ -380,6 +380,22 @@ impl Files {
                 let entry = Entry {
                     id: local,
                     link: false,
+                };
+                self.entries(parent.local())?
+                    .insert(name.as_str().to_owned(), entry);
+                Reply::Done
+            }
+            // The target is kept as the contents of what the link leads to.
+            Request::Symlink { parent, name, target } => {
+                if self.entry(*parent, name.as_str()).is_ok() {
+                    return Err(Errno::EEXIST);
+                }
+                let local = self.fresh();
+                let data = target.as_bytes().to_vec();
+                self.objects.insert(local, Object::File { data, modified: now });
+                let entry = Entry {
+                    id: local,
+                    link: true,
                 };
                 self.entries(parent.local())?
                     .insert(name.as_str().to_owned(), entry);

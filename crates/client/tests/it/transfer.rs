@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use spiderweb_client::{Client, Error, Upload, View, Window, copy_remote, download, fetch};
+use spiderweb_client::{Client, Error, Upload, View, Window, copy_remote, download, fetch, replace_link};
 use spiderweb_protocol::Errno;
 use tokio_util::sync::CancellationToken;
 
@@ -124,6 +124,26 @@ async fn a_full_disk_keeps_the_old_file_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_link_takes_the_place_of_a_file_or_leaves_it() {
+    let node = Store::start().await;
+    let client = connect(&node).await;
+    let link = async || replace_link(&client, id(ROOT), &name("a"), "target").await;
+    node.store.add(ROOT, "a", file(10));
+    // The first try finds the file.
+    node.store.full_at.store(2, Ordering::Relaxed);
+    assert_eq!(link().await.unwrap_err().errno(), Some(Errno::ENOSPC));
+    assert_eq!(node.store.data(ROOT, "a").unwrap(), contents(10));
+    assert_eq!(node.store.names(ROOT), ["a"]);
+    for cut in [0, 2, 3] {
+        node.store.add(ROOT, "a", file(10));
+        node.store.cut_every.store(cut, Ordering::Relaxed);
+        link().await.unwrap();
+        assert_eq!(node.store.data(ROOT, "a").unwrap(), b"target", "cut every {cut}");
+        assert_eq!(node.store.names(ROOT), ["a"], "cut every {cut}");
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_upload_leaves_nothing_behind() {
     let node = Store::start().await;
     let client = connect(&node).await;
@@ -224,7 +244,9 @@ async fn paths_lead_through_exports() {
     let narrow = View::of(&client, Some("work")).await.unwrap();
     for (view, path, found) in [
         (&whole, "/work/dir/f", Some(inner)),
-        (&whole, "/work/dir/../dir/./f/", Some(inner)),
+        (&whole, "/work/dir/../dir/./f", Some(inner)),
+        (&whole, "/work/dir/", Some(dir)),
+        (&whole, "/work/dir/f/", None),
         (&whole, "/work", Some(ROOT)),
         (&whole, "/dir/f", None),
         (&whole, "/work/dir/g", None),

@@ -6,7 +6,7 @@ use spiderweb_client::{Error, RemotePath, Walk, download};
 use spiderweb_protocol::fs::{Attr, FileKind};
 use spiderweb_protocol::{EntryName, InodeId};
 
-use super::Copier;
+use super::{Copier, remote_below};
 use crate::failure::{Doing as _, Failure};
 use crate::progress;
 use crate::remote::Remote;
@@ -25,9 +25,10 @@ impl Copier {
                 .await;
         }
         self.needs_recursion(source)?;
+        can_hold(target).await?;
+        let steps = remote_below(Walk::of(&remote.client, source.clone(), found.id)).await;
         self.local_directory(target).await?;
-        let mut walk = Walk::of(&remote.client, source.clone(), found.id);
-        while let Some(step) = walk.next().await {
+        for step in steps {
             let copied = match step {
                 Ok(step) => {
                     let names = step.path.names().get(source.names().len()..).unwrap_or_default();
@@ -66,12 +67,7 @@ impl Copier {
         match tokio::fs::create_dir(path).await {
             Ok(()) => self.counts.directories += 1,
             Err(_) if path.is_dir() => {}
-            Err(error) => {
-                return Err(Failure::local(
-                    format!("cannot make the directory {}", path.display()),
-                    error,
-                ));
-            }
+            Err(error) => return Err(cannot_make(path, error)),
         }
         Ok(())
     }
@@ -96,6 +92,21 @@ impl Copier {
         });
         Ok(())
     }
+}
+
+/// Whether a directory is at `path` or can be made there, as far as can be told without making it: before a large tree
+/// is listed for nothing.
+async fn can_hold(path: &Path) -> Result<(), Failure> {
+    let above = match path.parent() {
+        Some(above) if !path.is_dir() && !above.as_os_str().is_empty() => above,
+        _ => return Ok(()),
+    };
+    let found = tokio::fs::metadata(above).await.map(drop);
+    found.map_err(|error| cannot_make(path, error))
+}
+
+fn cannot_make(path: &Path, error: std::io::Error) -> Failure {
+    Failure::local(format!("cannot make the directory {}", path.display()), error)
 }
 
 /// Nodes open nothing but regular files; the mode tells before they are asked. No type bits count as regular.

@@ -6,8 +6,8 @@ use spiderweb_client::{Place, RemotePath, Upload, Walk, copy_remote};
 use spiderweb_protocol::fs::{Attr, FileKind};
 use spiderweb_protocol::{EntryName, InodeId};
 
-use super::Copier;
 use super::download::regular;
+use super::{Copier, remote_below};
 use crate::failure::{Doing as _, Failure};
 use crate::remote::Remote;
 
@@ -51,7 +51,11 @@ impl Copier {
         };
         let found = ends.from.view.resolve(&ends.from.client, source).await;
         let found = found.doing("copy", source)?;
-        let parent = ends.to.view.parent(&ends.to.client, target).await;
+        let parent = if found.is_directory() {
+            ends.to.view.parent(&ends.to.client, target).await
+        } else {
+            ends.to.view.parent_of_file(&ends.to.client, target).await
+        };
         let (parent, name) = parent.doing("copy to", target)?;
         let (parent, name) = (parent.id, name.clone());
         if !found.is_directory() {
@@ -70,14 +74,12 @@ impl Copier {
                 "cannot copy {source} into itself, {target}"
             )));
         }
-        let root = self
-            .remote_directory(&ends.to, parent, &name)
-            .await
-            .doing("make the directory", target)?;
+        let steps = remote_below(Walk::of(&ends.from.client, source.clone(), found.id)).await;
+        let root = self.remote_directory(&ends.to, parent, &name).await;
+        let root = ends.to.changing(root, "make the directory", target)?;
         // Directories are reported before what is in them, so a parent is always known.
         let mut made = HashMap::from([(source.clone(), root)]);
-        let mut walk = Walk::of(&ends.from.client, source.clone(), found.id);
-        while let Some(step) = walk.next().await {
+        for step in steps {
             let copied = match step {
                 Ok(step) => {
                     self.relay_entry(&ends, &step.path, &step.attr, (source, target), &mut made)
@@ -110,10 +112,8 @@ impl Copier {
         let names = path.names().iter().skip(source.names().len());
         let target: RemotePath = target.names().iter().chain(names).cloned().collect();
         if attr.kind() == FileKind::Directory {
-            let id = self
-                .remote_directory(&ends.to, parent, name)
-                .await
-                .doing("make the directory", &target)?;
+            let id = self.remote_directory(&ends.to, parent, name).await;
+            let id = ends.to.changing(id, "make the directory", &target)?;
             made.insert(path.clone(), id);
             return Ok(());
         }
@@ -137,12 +137,12 @@ impl Copier {
     ) -> Result<(), Failure> {
         regular(attr).doing("copy to", &target)?;
         self.room().await;
-        let (from, to) = (ends.from.client.clone(), ends.to.client.clone());
+        let (from, to) = (ends.from.client.clone(), ends.to.clone());
         let (window, mode) = (self.window, attr.m & 0o777);
         let (stop, bar) = (self.stop.clone(), self.bar.clone());
         self.files.spawn(async move {
             let upload = Upload {
-                client: &to,
+                client: &to.client,
                 parent,
                 name: &name,
                 mode,
@@ -150,7 +150,7 @@ impl Copier {
                 stop: &stop,
             };
             let copied = copy_remote(&from, id, &upload, |bytes| bar.inc(bytes)).await;
-            copied.doing("copy to", &target)
+            to.changing(copied, "copy to", &target)
         });
         Ok(())
     }

@@ -1,22 +1,17 @@
 //! From this machine to the node.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use spiderweb_client::{Client, Error, RemotePath, Upload};
-use spiderweb_protocol::{EntryName, Errno, InodeId};
+use spiderweb_client::{RemotePath, Upload, replace_link};
+use spiderweb_protocol::{EntryName, InodeId};
 
-use super::{Copier, entry_name};
+use super::Copier;
+use super::local::{self, Entry, Kind, cannot_read};
 use crate::commands::put::permissions;
 use crate::failure::{Doing as _, Failure};
 use crate::progress;
 use crate::remote::Remote;
-
-/// A local directory whose contents go into a directory of the node.
-struct Pair {
-    local: PathBuf,
-    remote: InodeId,
-    path: RemotePath,
-}
 
 impl Copier {
     pub(super) async fn upload(&mut self, source: &Path, target: &RemotePath) -> Result<(), Failure> {
@@ -27,7 +22,7 @@ impl Copier {
             progress::expect(&self.bar, metadata.len());
         }
         if !metadata.is_dir() {
-            let parent = remote.view.parent(&remote.client, target).await;
+            let parent = remote.view.parent_of_file(&remote.client, target).await;
             let (parent, name) = parent.doing("copy to", target)?;
             let (parent, name) = (parent.id, name.clone());
             return self
@@ -36,40 +31,26 @@ impl Copier {
         }
         self.needs_recursion(&source.display())?;
         let found = remote.view.find(&remote.client, target).await;
-        let directory = match found.doing("copy to", target)? {
+        let found = found.doing("copy to", target)?;
+        let entries = local::below(source, target).await?;
+        let directory = match found {
             Some(found) if found.is_directory() => found.id,
             _ => {
                 let parent = remote.view.parent(&remote.client, target).await;
                 let (parent, name) = parent.doing("copy to", target)?;
                 let (parent, name) = (parent.id, name.clone());
-                self.remote_directory(&remote, parent, &name)
-                    .await
-                    .doing("make the directory", target)?
+                let made = self.remote_directory(&remote, parent, &name).await;
+                remote.changing(made, "make the directory", target)?
             }
         };
-        let mut waiting = vec![Pair {
-            local: source.to_owned(),
-            remote: directory,
-            path: target.clone(),
-        }];
-        while let Some(pair) = waiting.pop() {
-            if let Err(failure) = self.upload_directory(&remote, &pair, &mut waiting).await {
-                self.report(&failure);
-            }
-        }
-        Ok(())
-    }
-
-    async fn upload_directory(
-        &mut self,
-        remote: &Remote,
-        pair: &Pair,
-        waiting: &mut Vec<Pair>,
-    ) -> Result<(), Failure> {
-        let cannot = |error| Failure::local(cannot_read(&pair.local), error);
-        let mut entries = tokio::fs::read_dir(&pair.local).await.map_err(cannot)?;
-        while let Some(entry) = entries.next_entry().await.map_err(cannot)? {
-            if let Err(failure) = self.upload_entry(remote, pair, &entry, waiting).await {
+        // Directories come before what is in them, so a parent is always known.
+        let mut made = HashMap::from([(target.clone(), directory)]);
+        for entry in entries {
+            let copied = match entry {
+                Ok(entry) => self.upload_entry(&remote, entry, &mut made).await,
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = copied {
                 self.report(&failure);
             }
         }
@@ -79,31 +60,27 @@ impl Copier {
     async fn upload_entry(
         &mut self,
         node: &Remote,
-        pair: &Pair,
-        entry: &tokio::fs::DirEntry,
-        waiting: &mut Vec<Pair>,
+        entry: Entry,
+        made: &mut HashMap<RemotePath, InodeId>,
     ) -> Result<(), Failure> {
-        let local = entry.path();
-        let name = entry_name(&local)?;
-        let path = pair.path.join(name.clone());
-        let kind = entry.file_type().await;
-        let kind = kind.map_err(|error| Failure::local(cannot_read(&local), error))?;
-        if kind.is_dir() {
-            let remote = self.remote_directory(node, pair.remote, &name).await;
-            let remote = remote.doing("make the directory", &path)?;
-            waiting.push(Pair { local, remote, path });
+        let Entry { local, path, kind } = entry;
+        let Some((above, name)) = path.split() else {
             return Ok(());
+        };
+        // The directory could not be made, which was reported.
+        let Some(&parent) = made.get(&above) else {
+            return Ok(());
+        };
+        let name = name.clone();
+        match kind {
+            Kind::Directory => {
+                let id = self.remote_directory(node, parent, &name).await;
+                made.insert(path.clone(), node.changing(id, "make the directory", &path)?);
+                Ok(())
+            }
+            Kind::Link => self.upload_link(node, &local, parent, name, path).await,
+            Kind::File => self.upload_file(node, local, parent, name, path).await,
         }
-        if kind.is_symlink() {
-            return self.upload_link(node, &local, pair.remote, &name, &path).await;
-        }
-        if kind.is_file() {
-            return self.upload_file(node, local, pair.remote, name, path).await;
-        }
-        Err(Failure::message(format!(
-            "{} is no file, directory or link and was left out",
-            local.display()
-        )))
     }
 
     async fn upload_file(
@@ -115,24 +92,22 @@ impl Copier {
         path: RemotePath,
     ) -> Result<(), Failure> {
         self.room().await;
-        let (client, window) = (remote.client.clone(), self.window);
+        let (remote, window) = (remote.clone(), self.window);
         let (stop, bar) = (self.stop.clone(), self.bar.clone());
         self.files.spawn(async move {
             let cannot = |error| Failure::local(cannot_read(&source), error);
             let file = tokio::fs::File::open(&source).await.map_err(cannot)?;
             let mode = permissions(&file.metadata().await.map_err(cannot)?);
             let upload = Upload {
-                client: &client,
+                client: &remote.client,
                 parent,
                 name: &name,
                 mode,
                 window,
                 stop: &stop,
             };
-            upload
-                .run(file, |bytes| bar.inc(bytes))
-                .await
-                .doing("copy to", &path)
+            let copied = upload.run(file, |bytes| bar.inc(bytes)).await;
+            remote.changing(copied, "copy to", &path)
         });
         Ok(())
     }
@@ -142,36 +117,24 @@ impl Copier {
         remote: &Remote,
         source: &Path,
         parent: InodeId,
-        name: &EntryName,
-        path: &RemotePath,
+        name: EntryName,
+        path: RemotePath,
     ) -> Result<(), Failure> {
         let target = tokio::fs::read_link(source).await;
         let target = target.map_err(|error| Failure::local(cannot_read(source), error))?;
-        let Some(target) = target.to_str() else {
+        let Some(target) = target.to_str().map(str::to_owned) else {
             return Err(Failure::message(format!(
                 "cannot copy the link {}: its target is not UTF-8",
                 source.display()
             )));
         };
-        link(&remote.client, parent, name, target)
-            .await
-            .doing("make the link", path)?;
-        self.counts.files += 1;
+        self.room().await;
+        let remote = remote.clone();
+        // A task of its own, as for files: an interrupt must not end it halfway.
+        self.files.spawn(async move {
+            let made = replace_link(&remote.client, parent, &name, &target).await;
+            remote.changing(made, "make the link", &path).map(|()| 0)
+        });
         Ok(())
     }
-}
-
-/// Makes a link, replacing a file or link of that name.
-async fn link(client: &Client, parent: InodeId, name: &EntryName, target: &str) -> Result<(), Error> {
-    match client.symlink(parent, name, target).await {
-        Err(error) if error.errno() == Some(Errno::EEXIST) => {
-            client.unlink(parent, name).await?;
-            client.symlink(parent, name, target).await
-        }
-        result => result,
-    }
-}
-
-fn cannot_read(path: &Path) -> String {
-    format!("cannot read {}", path.display())
 }

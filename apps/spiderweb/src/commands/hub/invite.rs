@@ -13,19 +13,21 @@ use crate::failure::Failure;
 use crate::units::parse_duration;
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(super) enum Invite {
     Create(Create),
     /// List the invites the hub remembers; their tokens are told once, when they are made.
     ///
-    /// JSON: an array of {`invite_id`, `node_name`, `max_uses`, uses, created, expires, open}.
+    /// JSON: an array of {invite_id, node_name, max_uses, uses, created, expires, open}.
     List,
     Revoke(Revoke),
 }
 
 /// Make an invite and print its token, which a node takes as --invite-token.
 ///
-/// JSON: {`invite_id`, `invite_token`, created, expires}.
+/// JSON: {invite_id, invite_token, created, expires}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(super) struct Create {
     /// How many nodes it pairs [default: 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -11,8 +11,9 @@ use crate::failure::Failure;
 
 /// Let a node in; prints its id and name.
 ///
-/// JSON: {`node_id`, `node_name`}.
+/// JSON: {node_id, node_name}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(super) struct Approve {
     /// The request, as `hub pending` lists it.
     #[arg(value_name = "REQUEST_ID", value_parser = request_id)]

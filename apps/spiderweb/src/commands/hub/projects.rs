@@ -11,8 +11,9 @@ use crate::output::shown;
 
 /// List what projects mount, and how it stands.
 ///
-/// JSON: an array of {`project_id`, path, `node_id`, `node_name`, export, state}.
+/// JSON: an array of {project_id, path, node_id, node_name, export, state}.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(super) struct Mounts {
     /// The project, by its id or its unique name; all of them otherwise.
     #[arg(value_name = "PROJECT")]

@@ -11,9 +11,10 @@ use crate::units::local_exact;
 
 /// Print changes of what nodes offer, until interrupted. The last ones of the past come first.
 ///
-/// JSON: a line for each change: {time, `node_id`, `node_name`, what, service, version, state}. `what` is `added`,
+/// JSON: a line for each change: {time, node_id, node_name, what, service, version, state}. `what` is `added`,
 /// `updated` or `removed`.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "this is help text")]
 pub(super) struct Watch {
     /// Only this node, by its id or its unique name.
     #[arg(value_name = "NODE")]
