@@ -272,8 +272,17 @@ impl LocalSource {
         }
     }
 
-    /// Attributes need a descriptor that was really opened; a file we may not read may be one we may write.
+    /// An object for the use of its attributes. Where the system lets us, nothing is opened: then attributes need no right
+    /// to the content, and those of FIFOs, sockets and devices are reached, too. Elsewhere they need a descriptor that
+    /// was really opened; a file we may not read may be one we may write.
     fn open_for_xattr(&self, id: InodeId) -> Result<Handle, FsError> {
+        if self.shared.root.looking_reaches_attributes() {
+            let (_, _, file, stat) = self.look(id, Patience::Blocking)?;
+            return match attr::kind(&stat) {
+                Kind::Link => Err(FsError::Unsupported),
+                _ => Ok(file),
+            };
+        }
         let open = |flags| {
             self.open_object(id, flags, Patience::Blocking)
                 .map(|(_, file, _)| file)
