@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use spiderweb_fs::{FsError, LocalSource, Patience, Source};
-use spiderweb_protocol::fs::XattrFlags;
+use spiderweb_protocol::fs::{ListingEncoder, XattrFlags};
 use spiderweb_protocol::{EntryName, InodeId};
 
 const BLOCKING: Patience = Patience::Blocking;
@@ -76,4 +76,35 @@ fn attributes_of_what_cannot_be_opened_are_told() {
         source.remove_xattr(fifo, "user.a"),
         Err(FsError::AccessDenied)
     ));
+}
+
+#[test]
+fn a_folder_that_may_be_read_and_not_entered_looks_empty() {
+    give_up_rights();
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::write(closed.join("f"), "").unwrap();
+    std::os::unix::fs::symlink("f", closed.join("link")).unwrap();
+    set_mode(&closed, 0o400);
+    let listed = |source: &LocalSource, id, from, max| {
+        let mut page = ListingEncoder::new(from, max);
+        let (eof, _) = source.list(id, from, &mut page).unwrap();
+        (page.count(), eof)
+    };
+    for open in [LocalSource::open, LocalSource::open_plain] {
+        let source = open(folder.path(), 0).unwrap();
+        let id = lookup(&source, source.root(), "closed");
+        assert_eq!(listed(&source, id, 0, 100), (2, true));
+        assert_eq!(listed(&source, id, 2, 100), (0, true));
+    }
+    // The other way round it keeps what is in it to itself.
+    set_mode(&closed, 0o100);
+    let source = LocalSource::open(folder.path(), 0).unwrap();
+    let id = lookup(&source, source.root(), "closed");
+    lookup(&source, id, "f");
+    let mut page = ListingEncoder::new(0, 100);
+    let refused = source.list(id, 0, &mut page);
+    assert!(matches!(refused, Err(FsError::AccessDenied)));
+    set_mode(&closed, 0o700);
 }
