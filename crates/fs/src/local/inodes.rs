@@ -13,9 +13,10 @@
 //!
 //! An object on the root's own file system has its inode number as id, so ids survive a restart. Others get a
 //! hash with the top bit set, because two file systems may use one number. A node whose name is gone stays
-//! *detached* while it has known children, so that they follow when it turns up under another name. Further names of a file
+//! *detached* while it has [known children](below), so that they follow when it turns up under another name. Further names of a file
 //! that has several are kept as [hints](other_names); when its place goes, it is at one of them.
 
+mod below;
 mod other_names;
 
 use std::hash::BuildHasher as _;
@@ -26,6 +27,7 @@ use spiderweb_protocol::InodeId;
 
 use super::attr::{Kind, Object, Stamp};
 use super::disk::folded;
+use below::{Lost, NONE};
 pub(super) use other_names::MOST_OF_ONE as MOST_OTHER_NAMES;
 use other_names::OtherNames;
 
@@ -61,6 +63,10 @@ struct Node {
     /// The state clients were last told of.
     stamp: Stamp,
     children: u32,
+    /// Slots of its first child and of its neighbours among its directory's children.
+    first: u32,
+    previous: u32,
+    next: u32,
     /// Changes of our own that are under way.
     busy: u16,
     /// Their beginnings and ends, counted; wraps.
@@ -104,6 +110,7 @@ pub(super) struct Inodes {
     by_local: HashTable<Index>,
     by_name: HashTable<Index>,
     others: OtherNames,
+    lost: Lost,
     hasher: DefaultHashBuilder,
     hand: usize,
     capacity: usize,
@@ -117,6 +124,7 @@ impl Inodes {
             by_local: HashTable::new(),
             by_name: HashTable::new(),
             others: OtherNames::default(),
+            lost: Lost::default(),
             hasher: DefaultHashBuilder::default(),
             hand: 0,
             capacity,
@@ -376,6 +384,9 @@ impl Inodes {
             name: name.into(),
             stamp,
             children: 0,
+            first: NONE,
+            previous: NONE,
+            next: NONE,
             busy: 0,
             turns: 0,
             kind,
@@ -431,10 +442,7 @@ impl Inodes {
                 .map_or(0, |node| hasher.hash_one((node.parent, folded(&node.name))))
         };
         self.by_name.insert_unique(hash(&index), index, hash);
-        let parent = self.parent(index);
-        if let Some(parent) = self.node_mut(parent) {
-            parent.children += 1;
-        }
+        self.link(index);
     }
 
     /// Takes a node's name out of the index; the node keeps its children.
@@ -449,9 +457,7 @@ impl Inodes {
         if let Some(node) = self.node_mut(index) {
             node.attached = false;
         }
-        if let Some(node) = self.node_mut(parent) {
-            node.children = node.children.saturating_sub(1);
-        }
+        self.unlink(index);
         self.free_if_unused(parent);
     }
 
@@ -479,6 +485,7 @@ impl Inodes {
             self.rename(index, parent, &name);
         } else {
             self.leave_name(index);
+            self.lose(index);
             self.free_if_unused(index);
         }
     }
@@ -751,6 +758,37 @@ mod tests {
     }
 
     #[test]
+    fn trees_that_do_not_come_back_are_forgotten() {
+        let mut t = table();
+        let tree = |t: &mut Inodes, number: u64| {
+            let top = enter(t, ROOT, &format!("t{number}"), on(1, number * 10_000));
+            let sub = enter(t, top, "sub", on(1, number * 10_000 + 1));
+            for file in 2..=1_000 {
+                enter(t, sub, &format!("f{file}"), on(1, number * 10_000 + file));
+            }
+            top
+        };
+        for number in 1..=60 {
+            let top = tree(&mut t, number);
+            assert_eq!(t.take_lost(), []);
+            t.detach(top);
+            assert_eq!(t.take_lost().len(), 1_001);
+        }
+        assert!(t.len() <= below::MOST_LOST + 100, "{}", t.len());
+        assert_eq!(t.find(10_002), None);
+        // Those that were lost last come back, and are not forgotten then.
+        let last = t.find(60 * 10_000).unwrap();
+        let file = t.find(60 * 10_000 + 2).unwrap();
+        enter(&mut t, ROOT, "back", on(1, 60 * 10_000));
+        for number in 61..=120 {
+            let top = tree(&mut t, number);
+            t.detach(top);
+        }
+        assert_eq!(path(&mut t, file).unwrap(), "back/sub/f2");
+        assert_eq!(t.below(last).len(), 1_000);
+    }
+
+    #[test]
     fn a_file_with_several_names_outlives_each_of_them() {
         let mut t = table();
         let dir = enter(&mut t, ROOT, "dir", on(1, 9));
@@ -828,6 +866,9 @@ mod tests {
                         **other != ROOT && t.node(**other).unwrap().attached && t.parent(**other) == *index
                     }).count();
                     prop_assert_eq!(t.node(*index).unwrap().children as usize, children);
+                    let below = t.below(*index);
+                    prop_assert!(*index == ROOT || below.iter().all(|other| other != index && t.is_below(*other, *index)));
+                    prop_assert_eq!(below.iter().filter(|other| t.parent(**other) == *index).count(), children);
                 }
                 prop_assert_eq!(t.by_name.len(), live.iter().filter(|i| **i != ROOT && t.node(**i).unwrap().attached).count());
             }

@@ -62,6 +62,13 @@ impl Findings {
         self.objects.push(local);
     }
 
+    /// Directories that are not where they were, and what clients know below them.
+    fn all_lost(&mut self, shared: &Shared) {
+        for (local, kind) in shared.inodes().take_lost() {
+            self.changed(local, kind);
+        }
+    }
+
     /// A name that means nothing any more, or something else: what clients know under it has changed.
     fn lost(&mut self, inodes: &mut Inodes, parent: Index, name: &str) {
         let Some(index) = inodes.named(parent, name) else {
@@ -102,6 +109,7 @@ pub(super) fn compare(shared: &Shared, dirty: HashSet<Dirty>) -> Findings {
             findings.lost(&mut inodes, parent, name);
         }
     }
+    findings.all_lost(shared);
     findings
 }
 
@@ -236,5 +244,6 @@ pub(super) fn compare_all(shared: &Shared) -> Findings {
             findings.changed(local, kind);
         }
     }
+    findings.all_lost(shared);
     findings
 }
