@@ -167,6 +167,19 @@ fn all_that_is_known_of_a_tree_is_told_when_it_goes() {
 }
 
 #[test]
+fn all_that_is_known_is_told_when_the_export_goes() {
+    let mut scene = Scene::new(make_tree);
+    let tree = [scene.source.root(), scene.find("tree"), scene.find("tree/sub")];
+    let files = ["tree/sub/deep", "tree/g"].map(|path| scene.find(path));
+    fs::remove_dir_all(scene.folder.path()).unwrap();
+    scene.wait_for(&all_of(&tree, &files));
+    fs::create_dir(scene.folder.path()).unwrap();
+    make_tree(scene.folder.path());
+    scene.source.getattr(tree[0], Patience::Blocking).unwrap();
+    scene.find("tree/sub");
+}
+
+#[test]
 fn a_tree_that_is_moved_within_the_export_keeps_its_ids() {
     // To where clients have looked, and to where they have not: there it is known again once it is seen.
     for to in ["moved", "seen/moved", "seen/unseen/moved"] {

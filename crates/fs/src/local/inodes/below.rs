@@ -107,7 +107,7 @@ impl Inodes {
     }
 
     /// Everything known below a directory, each after what it is in.
-    pub(super) fn below(&self, index: Index) -> Vec<Index> {
+    pub(in crate::local) fn below(&self, index: Index) -> Vec<Index> {
         let mut found: Vec<Index> = self.children(index).collect();
         let mut seen = 0;
         while let Some(next) = found.get(seen).copied() {

@@ -62,6 +62,14 @@ impl Findings {
         self.objects.push(local);
     }
 
+    /// The root is gone, and may be made anew at any moment: nothing is forgotten.
+    fn all_known(&mut self, inodes: &Inodes) {
+        for index in std::iter::once(Index::ROOT).chain(inodes.below(Index::ROOT)) {
+            let kind = inodes.known(index).map_or(Kind::File, |known| known.kind);
+            self.changed(inodes.local(index), kind);
+        }
+    }
+
     /// Directories that are not where they were, and what clients know below them.
     fn all_lost(&mut self, shared: &Shared) {
         for (local, kind) in shared.inodes().take_lost() {
@@ -85,15 +93,22 @@ impl Findings {
 pub(super) fn compare(shared: &Shared, dirty: HashSet<Dirty>) -> Findings {
     let mut findings = Findings::default();
     let mut gone = Vec::new();
+    let root = shared.inodes().root_local();
+    let mut root_is_gone = false;
     for entry in dirty {
         if is_busy(shared, &entry) {
             findings.busy.insert(entry);
             continue;
         }
-        // A directory that cannot be looked at any more is its parent's news.
-        if let Ok(Some(seen)) = look_at(shared, &entry, &mut findings) {
-            gone.push((entry, seen));
+        // A directory that cannot be looked at any more is its parent's news; the root has none.
+        match look_at(shared, &entry, &mut findings) {
+            Ok(Some(seen)) => gone.push((entry, seen)),
+            Err(FsError::NotFound) if entry.directory == root => root_is_gone = true,
+            _ => {}
         }
+    }
+    if root_is_gone {
+        findings.all_known(&shared.inodes());
     }
     for (entry, seen) in gone {
         let mut inodes = shared.inodes();
