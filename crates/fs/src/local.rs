@@ -44,7 +44,7 @@ use spiderweb_protocol::{EntryName, InodeId};
 use self::attr::Kind;
 use self::disk::{Handle, LOOK, Root, Stat, Want};
 use self::file::LocalFile;
-use self::inodes::{Index, Place};
+use self::inodes::{Index, MOST_OTHER_NAMES, Place};
 use self::pages::Pages;
 use self::search::Search;
 use self::shared::Shared;
@@ -102,10 +102,38 @@ impl LocalSource {
         self.shared.root.path()
     }
 
+    /// Runs `operation` on the place of an object. Where the object is not, its other names are tried.
+    fn at<T>(
+        &self,
+        index: Index,
+        patience: Patience,
+        mut operation: impl FnMut(&Place) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        let absent = |error: &FsError| matches!(error, FsError::NotFound | FsError::NotADirectory);
+        let mut names_left = MOST_OTHER_NAMES;
+        loop {
+            let mut tried = None;
+            let result = self.shared.at(index, patience, |place| {
+                operation(place).inspect_err(|error| {
+                    if absent(error) {
+                        tried = Some(place.path.clone());
+                    }
+                })
+            });
+            if names_left == 0
+                || !result.as_ref().is_err_and(absent)
+                || !self.shared.inodes().try_another_name(index, tried.as_deref())
+            {
+                return result;
+            }
+            names_left -= 1;
+        }
+    }
+
     /// Opens the object behind an id to look at it.
     fn look(&self, id: InodeId, patience: Patience) -> Result<(Index, Place, Handle, Stat), FsError> {
         let index = self.index(id, patience)?;
-        self.shared.at(index, patience, |place| {
+        self.at(index, patience, |place| {
             let file = self.shared.root.open_at(&place.path, LOOK, patience)?;
             let stat = disk::stat(&file)?;
             self.shared.verify(index, place.object, &stat)?;
@@ -140,7 +168,7 @@ impl LocalSource {
         patience: Patience,
     ) -> Result<(Index, Handle, Stat), FsError> {
         let index = self.index(id, patience)?;
-        self.shared.at(index, patience, |place| {
+        self.at(index, patience, |place| {
             if matches!(place.kind, Kind::Special | Kind::Link) {
                 return Err(FsError::NotAFile);
             }
@@ -164,10 +192,10 @@ impl LocalSource {
     }
 
     fn register(&self, parent: Index, name: &str, stat: &Stat) -> Result<Index, FsError> {
-        let (object, kind, stamp) = (attr::object(stat), attr::kind(stat), attr::stamp(stat));
+        let kind = (attr::kind(stat), attr::has_several_names(stat));
         self.shared
             .inodes()
-            .register(object, parent, name, kind, stamp)
+            .register(attr::object(stat), parent, name, kind, attr::stamp(stat))
             .ok_or(FsError::NotFound)
     }
 
@@ -208,10 +236,7 @@ impl LocalSource {
     }
 
     fn forget(&self, parent: Index, name: &EntryName) {
-        let mut inodes = self.shared.inodes();
-        if let Some(index) = inodes.child(parent, name.as_str()) {
-            inodes.detach(index);
-        }
+        self.shared.inodes().unname(parent, name.as_str());
     }
 }
 

@@ -237,8 +237,11 @@ fn special_files_are_seen_and_never_opened() {
             source.open(id, OpenFlags::READ, BLOCKING),
             Err(FsError::NotAFile)
         ));
-        assert!(matches!(source.xattrs(id), Err(FsError::Unsupported)));
     });
+    // How attributes of such files are told on Linux: `rights.rs`.
+    let plain = LocalSource::open_plain(folder.path(), 0).unwrap();
+    let id = lookup(&plain, "socket").unwrap();
+    assert!(matches!(plain.xattrs(id), Err(FsError::Unsupported)));
     drop(socket);
 }
 
@@ -298,5 +301,71 @@ fn pages_of_any_size_show_every_entry_once() {
                 "pages of {size}"
             );
         }
+    });
+}
+
+#[test]
+fn a_file_with_two_names_keeps_its_id_when_one_of_them_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    fs::create_dir_all(at("w/s")).unwrap();
+    on_both(folder.path(), |source| {
+        let both = || {
+            fs::write(at("w/a"), "linked").unwrap();
+            fs::hard_link(at("w/a"), at("w/s/b")).unwrap();
+            let id = lookup(&source, "w/s/b").unwrap();
+            assert_eq!(lookup(&source, "w/a").unwrap(), id, "the last one seen");
+            id
+        };
+        let is_served = |id| {
+            assert_eq!(source.getattr(id, BLOCKING).unwrap().sz, 6);
+            let opened = source.open(id, OpenFlags::READ, BLOCKING).unwrap();
+            assert_eq!(opened.attr.id, id.get());
+        };
+        let is_gone = |id| assert!(matches!(source.getattr(id, BLOCKING), Err(FsError::NotFound)));
+        let (w, s) = (lookup(&source, "w").unwrap(), lookup(&source, "w/s").unwrap());
+
+        let id = both();
+        source.unlink(w, &name("a")).unwrap();
+        is_served(id);
+        source.unlink(s, &name("b")).unwrap();
+        is_gone(id);
+
+        // Another file takes the name.
+        let id = both();
+        fs::write(at("w/other"), "other!!").unwrap();
+        source.rename(w, &name("other"), w, &name("a")).unwrap();
+        is_served(id);
+        assert_ne!(lookup(&source, "w/a").unwrap(), id);
+        source.unlink(s, &name("b")).unwrap();
+        is_gone(id);
+        fs::remove_file(at("w/a")).unwrap();
+
+        // It moves itself, and what it was called is not tried again.
+        let id = both();
+        source.rename(w, &name("a"), w, &name("c")).unwrap();
+        fs::write(at("w/a"), "somebody else").unwrap();
+        source.unlink(w, &name("c")).unwrap();
+        is_served(id);
+        // A rename of one name over the other does nothing.
+        fs::hard_link(at("w/s/b"), at("w/d")).unwrap();
+        source.rename(s, &name("b"), w, &name("d")).unwrap();
+        source.unlink(w, &name("d")).unwrap();
+        is_served(id);
+        source.unlink(s, &name("b")).unwrap();
+        is_gone(id);
+
+        // Somebody else removes it, or makes something else of it, and nobody watches.
+        let id = both();
+        fs::remove_file(at("w/a")).unwrap();
+        is_served(id);
+        fs::hard_link(at("w/s/b"), at("w/a")).unwrap();
+        lookup(&source, "w/a").unwrap();
+        fs::remove_file(at("w/a")).unwrap();
+        fs::write(at("w/a"), "somebody else").unwrap();
+        is_served(id);
+        fs::remove_file(at("w/a")).unwrap();
+        fs::remove_file(at("w/s/b")).unwrap();
+        is_gone(id);
     });
 }

@@ -307,3 +307,35 @@ fn swapped_links_and_moving_directories_never_lead_outside() {
 fn swapped_links_never_lead_outside_on_older_kernels_either() {
     race_that_ends(|folder| LocalSource::open_plain(folder, 0).unwrap());
 }
+
+/// What is a link at one moment and a file at the next is always one of them, and never a mistake of the client's.
+#[test]
+fn an_entry_that_is_swapped_with_a_link_is_found_at_every_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("target"), "").unwrap();
+    fs::write(at("here"), "").unwrap();
+    symlink("target", at("there")).unwrap();
+    let stop = AtomicBool::new(false);
+    for source in [
+        LocalSource::open(folder.path(), 0).unwrap(),
+        LocalSource::open_plain(folder.path(), 0).unwrap(),
+    ] {
+        stop.store(false, Ordering::Relaxed);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    renameat_with(CWD, at("here"), CWD, at("there"), RenameFlags::EXCHANGE).unwrap();
+                }
+            });
+            let name = EntryName::new("here").unwrap();
+            let end = Instant::now() + ROUND;
+            let mut failed = None;
+            while failed.is_none() && Instant::now() < end {
+                failed = source.lookup(source.root(), &name, Patience::Blocking).err();
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
+    }
+}

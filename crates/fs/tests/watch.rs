@@ -6,13 +6,15 @@
 )]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spiderweb_fs::{Invalidations, LocalSource, Patience, SessionId, Source, Watcher};
-use spiderweb_protocol::fs::{Event, OpenFlags};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use spiderweb_fs::{FsError, Invalidations, LocalSource, Mailbox, Patience, SessionId, Source, Watcher};
+use spiderweb_protocol::fs::{Change, Event, OpenFlags};
 use spiderweb_protocol::{EntryName, InodeId};
 
 /// Threads that change one directory, and how often each does.
@@ -41,6 +43,161 @@ fn change(source: &LocalSource, directory: InodeId, writer: usize) {
         source
             .getattr(InodeId::new(found.id).unwrap(), Patience::Blocking)
             .unwrap();
+    }
+}
+
+/// A folder that is served and watched, and a client's view of it.
+struct Scene {
+    folder: tempfile::TempDir,
+    source: Arc<LocalSource>,
+    news: Arc<Mailbox>,
+    told: Vec<Event>,
+    _watcher: Watcher,
+}
+
+impl Scene {
+    fn new(make: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path());
+        let source = Arc::new(LocalSource::open(folder.path(), 0).unwrap());
+        let news = Arc::new(Invalidations::new([source.root()]));
+        let mailbox = news.subscribe(SessionId(1));
+        let watcher = Watcher::start(std::slice::from_ref(&source), news).unwrap();
+        Self {
+            folder,
+            source,
+            news: mailbox,
+            told: Vec::new(),
+            _watcher: watcher,
+        }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn find(&self, path: &str) -> InodeId {
+        path.split('/').fold(self.source.root(), |parent, part| {
+            let attr = self
+                .source
+                .lookup(parent, &name(part), Patience::Blocking)
+                .unwrap();
+            InodeId::new(attr.id).unwrap()
+        })
+    }
+
+    /// Waits until all of these are told, and forgets what was told.
+    fn wait_for(&mut self, expected: &[Event]) {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while !expected.iter().all(|event| self.told.contains(event)) {
+            assert!(Instant::now() < limit, "{expected:?} not in {:?}", self.told);
+            self.told.extend(self.news.take(Waker::noop()));
+            thread::yield_now();
+        }
+        self.told.clear();
+    }
+
+    /// Waits until all that happened so far has been looked at.
+    fn settle(&mut self) {
+        fs::write(self.at("settled"), "").unwrap();
+        let root = self.source.root();
+        self.wait_for(&[Event::Directory { id: root }]);
+        fs::remove_file(self.at("settled")).unwrap();
+        self.wait_for(&[Event::Directory { id: root }]);
+    }
+
+    fn kind(&self, id: InodeId) -> Result<u32, FsError> {
+        self.source
+            .getattr(id, Patience::Blocking)
+            .map(|attr| attr.m & 0o170_000)
+    }
+}
+
+fn changed(id: InodeId) -> Event {
+    Event::Inode {
+        id,
+        change: Change::All,
+        generation: None,
+    }
+}
+
+fn make_tree(folder: &Path) {
+    fs::create_dir_all(folder.join("tree/sub/deep")).unwrap();
+    fs::create_dir_all(folder.join("seen/unseen")).unwrap();
+    fs::write(folder.join("tree/sub/deep/f"), "").unwrap();
+    fs::write(folder.join("tree/g"), "").unwrap();
+}
+
+/// Everything below that clients know, directories as both.
+fn all_of(tree: &[InodeId; 3], files: &[InodeId; 2]) -> Vec<Event> {
+    let directories = tree.iter().map(|id| Event::Directory { id: *id });
+    let objects = tree.iter().chain(files).map(|id| changed(*id));
+    directories.chain(objects).collect()
+}
+
+#[test]
+fn all_that_is_known_of_a_tree_is_told_when_it_goes() {
+    let outside = tempfile::tempdir().unwrap();
+    let aside = outside.path().join("tree");
+    for removed in [true, false] {
+        let mut scene = Scene::new(make_tree);
+        let tree = ["tree", "tree/sub", "tree/sub/deep"].map(|path| scene.find(path));
+        let files = ["tree/sub/deep/f", "tree/g"].map(|path| scene.find(path));
+        if removed {
+            fs::remove_dir_all(scene.at("tree")).unwrap();
+        } else {
+            fs::rename(scene.at("tree"), &aside).unwrap();
+        }
+        scene.wait_for(&all_of(&tree, &files));
+        for id in tree.iter().chain(&files) {
+            assert!(matches!(scene.kind(*id), Err(FsError::NotFound)));
+        }
+        // And when something else has its name.
+        if !removed {
+            fs::rename(&aside, scene.at("tree")).unwrap();
+            let files = ["tree/sub/deep/f", "tree/g"].map(|path| scene.find(path));
+            scene.settle();
+            scene.source.getattr(files[0], Patience::Blocking).unwrap();
+            fs::create_dir(outside.path().join("new")).unwrap();
+            let (new, tree_now) = (outside.path().join("new"), scene.at("tree"));
+            renameat_with(CWD, new, CWD, tree_now, RenameFlags::EXCHANGE).unwrap();
+            scene.wait_for(&all_of(&tree, &files));
+        }
+    }
+}
+
+#[test]
+fn all_that_is_known_is_told_when_the_export_goes() {
+    let mut scene = Scene::new(make_tree);
+    let tree = [scene.source.root(), scene.find("tree"), scene.find("tree/sub")];
+    let files = ["tree/sub/deep", "tree/g"].map(|path| scene.find(path));
+    fs::remove_dir_all(scene.folder.path()).unwrap();
+    scene.wait_for(&all_of(&tree, &files));
+    fs::create_dir(scene.folder.path()).unwrap();
+    make_tree(scene.folder.path());
+    scene.source.getattr(tree[0], Patience::Blocking).unwrap();
+    scene.find("tree/sub");
+}
+
+#[test]
+fn a_tree_that_is_moved_within_the_export_keeps_its_ids() {
+    // To where clients have looked, and to where they have not: there it is known again once it is seen.
+    for to in ["moved", "seen/moved", "seen/unseen/moved"] {
+        let mut scene = Scene::new(make_tree);
+        scene.find("seen/unseen");
+        let tree = ["tree", "tree/sub", "tree/sub/deep"].map(|path| scene.find(path));
+        let files = ["tree/sub/deep/f", "tree/g"].map(|path| scene.find(path));
+        fs::rename(scene.at("tree"), scene.at(to)).unwrap();
+        scene.settle();
+        if to.contains("unseen") {
+            assert_eq!(scene.find(to), tree[0]);
+        }
+        for id in tree {
+            assert_eq!(scene.kind(id).unwrap(), 0o040_000, "{to}");
+        }
+        for id in files {
+            assert_eq!(scene.kind(id).unwrap(), 0o100_000, "{to}");
+        }
     }
 }
 

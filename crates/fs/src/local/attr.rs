@@ -55,6 +55,11 @@ pub(super) fn is_gone(stat: &Stat) -> bool {
     raw::links(stat) == 0
 }
 
+/// Whether an object has more names than one, all of them its own (hard links).
+pub(super) fn has_several_names(stat: &Stat) -> bool {
+    kind(stat) != Kind::Directory && raw::links(stat) > 1
+}
+
 pub(super) fn stamp(stat: &Stat) -> Stamp {
     let mut state = 0_u64;
     for part in [

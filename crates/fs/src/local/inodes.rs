@@ -13,15 +13,23 @@
 //!
 //! An object on the root's own file system has its inode number as id, so ids survive a restart. Others get a
 //! hash with the top bit set, because two file systems may use one number. A node whose name is gone stays
-//! *detached* while it has known children, so that they follow when it turns up under another name.
+//! *detached* while it has [known children](below), so that they follow when it turns up under another name. Further names of a file
+//! that has several are kept as [hints](other_names); when its place goes, it is at one of them.
+
+mod below;
+mod other_names;
 
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use spiderweb_protocol::InodeId;
 
 use super::attr::{Kind, Object, Stamp};
 use super::disk::folded;
+use below::{Lost, NONE};
+pub(super) use other_names::MOST_OF_ONE as MOST_OTHER_NAMES;
+use other_names::OtherNames;
 
 /// Objects remembered per export, about 100 bytes each. Beyond it, those that were not used lately are
 /// forgotten; their ids answer 2 until they are looked up or listed again.
@@ -55,6 +63,10 @@ struct Node {
     /// The state clients were last told of.
     stamp: Stamp,
     children: u32,
+    /// Slots of its first child and of its neighbours among its directory's children.
+    first: u32,
+    previous: u32,
+    next: u32,
     /// Changes of our own that are under way.
     busy: u16,
     /// Their beginnings and ends, counted; wraps.
@@ -97,6 +109,8 @@ pub(super) struct Inodes {
     free: Vec<Index>,
     by_local: HashTable<Index>,
     by_name: HashTable<Index>,
+    others: OtherNames,
+    lost: Lost,
     hasher: DefaultHashBuilder,
     hand: usize,
     capacity: usize,
@@ -109,6 +123,8 @@ impl Inodes {
             free: Vec::new(),
             by_local: HashTable::new(),
             by_name: HashTable::new(),
+            others: OtherNames::default(),
+            lost: Lost::default(),
             hasher: DefaultHashBuilder::default(),
             hand: 0,
             capacity,
@@ -181,6 +197,12 @@ impl Inodes {
         self.by_name.find(self.hash_name(parent, name), same).copied()
     }
 
+    /// The node that has `name` in `parent`, as its place or besides it.
+    pub(super) fn named(&self, parent: Index, name: &str) -> Option<Index> {
+        self.child(parent, name)
+            .or_else(|| self.others.find(parent, name))
+    }
+
     pub(super) fn local(&self, index: Index) -> u64 {
         self.node(index).map_or(0, |node| node.local)
     }
@@ -243,7 +265,7 @@ impl Inodes {
         Some(path)
     }
 
-    /// Notes that `object` is called `name` in `parent`, and returns its node.
+    /// Notes that `object` is called `name` in `parent`, and returns its node. `several`: it has more names than one.
     ///
     /// `None` when that would put a directory below itself: two observations contradict each other because
     /// directories moved meanwhile, and the caller's is as stale as ours.
@@ -252,11 +274,11 @@ impl Inodes {
         object: Object,
         parent: Index,
         name: &str,
-        kind: Kind,
+        (kind, several): (Kind, bool),
         stamp: Stamp,
     ) -> Option<Index> {
         self.pin(parent);
-        let index = self.register_pinned(object, parent, name, kind, stamp);
+        let index = self.register_pinned(object, parent, name, (kind, several), stamp);
         self.unpin(parent);
         index
     }
@@ -280,13 +302,16 @@ impl Inodes {
         object: Object,
         parent: Index,
         name: &str,
-        kind: Kind,
+        (kind, several): (Kind, bool),
         stamp: Stamp,
     ) -> Option<Index> {
         if let Some(index) = self.child(parent, name) {
             let node = self.node_mut(index)?;
             if node.object == object && node.attached {
                 (node.kind, node.used) = (kind, true);
+                if !several {
+                    self.others.forget(index);
+                }
                 return Some(index);
             }
             self.detach(index);
@@ -299,10 +324,24 @@ impl Inodes {
         if index == ROOT || self.is_below(parent, index) {
             return (index == ROOT).then_some(ROOT);
         }
-        self.rename(index, parent, name);
+        self.found(index, parent, name, several);
         let node = self.node_mut(index)?;
         (node.kind, node.used) = (kind, true);
         Some(index)
+    }
+
+    /// Notes that a node was seen at another name. If it has several, the one it had is kept.
+    pub(super) fn found(&mut self, index: Index, parent: Index, name: &str, several: bool) {
+        if several && let Some(node) = self.node(index).filter(|node| node.attached) {
+            let (old_parent, old_name) = (node.parent, node.name.clone());
+            self.rename(index, parent, name);
+            self.keep_name(index, old_parent, &old_name, true);
+        } else {
+            self.rename(index, parent, name);
+        }
+        if !several {
+            self.others.forget(index);
+        }
     }
 
     /// Id and node of an object; an unused id when the object is not known.
@@ -345,6 +384,9 @@ impl Inodes {
             name: name.into(),
             stamp,
             children: 0,
+            first: NONE,
+            previous: NONE,
+            next: NONE,
             busy: 0,
             turns: 0,
             kind,
@@ -389,6 +431,9 @@ impl Inodes {
 
     /// Puts a node's name into the index and counts it with its parent.
     fn enter_name(&mut self, index: Index) {
+        if let Some(node) = self.nodes.get(index.slot as usize) {
+            self.others.remove(node.parent, &node.name);
+        }
         let hasher = self.hasher.clone();
         let nodes = &self.nodes;
         let hash = |index: &Index| {
@@ -397,10 +442,7 @@ impl Inodes {
                 .map_or(0, |node| hasher.hash_one((node.parent, folded(&node.name))))
         };
         self.by_name.insert_unique(hash(&index), index, hash);
-        let parent = self.parent(index);
-        if let Some(parent) = self.node_mut(parent) {
-            parent.children += 1;
-        }
+        self.link(index);
     }
 
     /// Takes a node's name out of the index; the node keeps its children.
@@ -415,9 +457,7 @@ impl Inodes {
         if let Some(node) = self.node_mut(index) {
             node.attached = false;
         }
-        if let Some(node) = self.node_mut(parent) {
-            node.children = node.children.saturating_sub(1);
-        }
+        self.unlink(index);
         self.free_if_unused(parent);
     }
 
@@ -436,13 +476,60 @@ impl Inodes {
         self.unpin(parent);
     }
 
-    /// Notes that a node's name leads to it no longer.
+    /// Notes that a node's name leads to it no longer. If another one is known, that is its place from now on.
     pub(super) fn detach(&mut self, index: Index) {
         if index == ROOT {
             return;
         }
-        self.leave_name(index);
-        self.free_if_unused(index);
+        if let Some((parent, name)) = self.other_name(index) {
+            self.rename(index, parent, &name);
+        } else {
+            self.leave_name(index);
+            self.lose(index);
+            self.free_if_unused(index);
+        }
+    }
+
+    /// Notes that nothing is called `name` in `parent` any more, or something else.
+    pub(super) fn unname(&mut self, parent: Index, name: &str) {
+        match self.child(parent, name) {
+            Some(index) => self.detach(index),
+            None => self.others.remove(parent, name),
+        }
+    }
+
+    /// The newest name of a node besides its place that leads somewhere.
+    fn other_name(&self, index: Index) -> Option<(Index, Arc<str>)> {
+        let leads = |parent| self.path(parent).is_some() && !self.is_below(parent, index);
+        self.others.of(index).find(|(parent, _)| leads(*parent)).cloned()
+    }
+
+    /// After an object was not found at the path that was tried: whether it may be somewhere else. Then that is its place, and
+    /// the one it had is tried last, as it may be right again.
+    pub(super) fn try_another_name(&mut self, index: Index, tried: Option<&str>) -> bool {
+        if self.path(index).as_deref() != tried {
+            // Somebody found out before us.
+            return true;
+        }
+        let Some((parent, name)) = self.other_name(index) else {
+            return false;
+        };
+        let Some(node) = self.node(index) else {
+            return false;
+        };
+        let (attached, old_parent, old_name) = (node.attached, node.parent, node.name.clone());
+        self.rename(index, parent, &name);
+        if attached {
+            self.keep_name(index, old_parent, &old_name, false);
+        }
+        true
+    }
+
+    /// Keeps a name that was a node's place, unless it is another's by now.
+    fn keep_name(&mut self, index: Index, parent: Index, name: &str, newest: bool) {
+        if self.child(parent, name).is_none() && self.node(parent).is_some() {
+            self.others.keep(index, parent, name, newest);
+        }
     }
 
     /// Frees a detached node that nothing refers to.
@@ -458,6 +545,7 @@ impl Inodes {
         if let Ok(entry) = self.by_local.find_entry(hash, |other| *other == index) {
             entry.remove();
         }
+        self.others.forget(index);
         if let Some(node) = self.node_mut(index) {
             node.free = true;
             node.name = Box::default();
@@ -494,6 +582,7 @@ impl Inodes {
             if std::mem::take(&mut node.used) {
                 continue;
             }
+            self.others.forget(index);
             self.detach(index);
             return;
         }
@@ -578,7 +667,14 @@ mod tests {
 
     fn enter(inodes: &mut Inodes, parent: Index, name: &str, object: Object) -> Index {
         inodes
-            .register(object, parent, name, Kind::Directory, Stamp::default())
+            .register(object, parent, name, (Kind::Directory, false), Stamp::default())
+            .unwrap()
+    }
+
+    /// Sees a file that has several names.
+    fn see(inodes: &mut Inodes, parent: Index, name: &str, object: Object) -> Index {
+        inodes
+            .register(object, parent, name, (Kind::File, true), Stamp::default())
             .unwrap()
     }
 
@@ -655,26 +751,113 @@ mod tests {
     fn the_root_found_again_keeps_its_id() {
         let mut t = table();
         assert_eq!(
-            t.register(on(1, 2), ROOT, "self", Kind::Directory, Stamp::default()),
+            t.register(on(1, 2), ROOT, "self", (Kind::Directory, false), Stamp::default()),
             Some(ROOT)
         );
         t.replace_root(on(1, 77));
         assert_eq!((t.root_local(), t.place(ROOT).unwrap().object), (2, on(1, 77)));
     }
 
+    #[test]
+    fn trees_that_do_not_come_back_are_forgotten() {
+        let mut t = table();
+        let tree = |t: &mut Inodes, number: u64| {
+            let top = enter(t, ROOT, &format!("t{number}"), on(1, number * 10_000));
+            let sub = enter(t, top, "sub", on(1, number * 10_000 + 1));
+            for file in 2..=1_000 {
+                enter(t, sub, &format!("f{file}"), on(1, number * 10_000 + file));
+            }
+            top
+        };
+        for number in 1..=60 {
+            let top = tree(&mut t, number);
+            assert_eq!(t.take_lost(), []);
+            t.detach(top);
+            assert_eq!(t.take_lost().len(), 1_001);
+        }
+        assert!(t.len() <= below::MOST_LOST + 100, "{}", t.len());
+        assert_eq!(t.find(10_002), None);
+        // Those that were lost last come back, and are not forgotten then.
+        let last = t.find(60 * 10_000).unwrap();
+        let file = t.find(60 * 10_000 + 2).unwrap();
+        enter(&mut t, ROOT, "back", on(1, 60 * 10_000));
+        for number in 61..=120 {
+            let top = tree(&mut t, number);
+            t.detach(top);
+        }
+        assert_eq!(path(&mut t, file).unwrap(), "back/sub/f2");
+        assert_eq!(t.below(last).len(), 1_000);
+    }
+
+    #[test]
+    fn a_file_with_several_names_outlives_each_of_them() {
+        let mut t = table();
+        let dir = enter(&mut t, ROOT, "dir", on(1, 9));
+        let file = see(&mut t, ROOT, "a", on(1, 10));
+        for (parent, name) in [(dir, "b"), (ROOT, "c"), (ROOT, "a")] {
+            assert_eq!(see(&mut t, parent, name, on(1, 10)), file);
+        }
+        assert_eq!(t.named(dir, "b"), Some(file));
+        t.unname(ROOT, "a");
+        assert_eq!(path(&mut t, file).unwrap(), "c");
+        // Not where it should be, but perhaps again one day.
+        assert!(t.try_another_name(file, Some("c")));
+        assert_eq!(path(&mut t, file).unwrap(), "dir/b");
+        assert!(t.try_another_name(file, Some("c")), "somebody else was faster");
+        assert_eq!(path(&mut t, file).unwrap(), "dir/b");
+        // Another file takes one of its names.
+        enter(&mut t, ROOT, "c", on(1, 11));
+        assert!(!t.try_another_name(file, Some("dir/b")));
+        t.unname(dir, "b");
+        assert_eq!(t.find(10), None);
+        assert_eq!(t.others.all().count(), 0);
+    }
+
+    #[test]
+    fn a_file_has_few_names() {
+        let mut t = table();
+        let names = MOST_OTHER_NAMES + 1;
+        for number in 0..2 * names {
+            see(&mut t, ROOT, &format!("f{number}"), on(1, 10));
+        }
+        let file = t.find(10).unwrap();
+        for _ in 0..names {
+            assert_eq!(t.find(10), Some(file));
+            t.detach(file);
+        }
+        assert_eq!(t.find(10), None);
+        // Down to one name, the others are forgotten.
+        let file = see(&mut t, ROOT, "a", on(1, 10));
+        see(&mut t, ROOT, "b", on(1, 10));
+        assert_eq!(enter(&mut t, ROOT, "c", on(1, 10)), file);
+        t.detach(file);
+        assert_eq!(t.find(10), None);
+    }
+
     proptest! {
         /// Random observations, renames and removals leave every index consistent.
         #[test]
-        fn indexes_agree(steps in proptest::collection::vec((0..4_u8, 3..30_u64, 0..30_u64, 0..6_u8), 0..200)) {
+        fn indexes_agree(steps in proptest::collection::vec((0..8_u8, 3..30_u64, 0..30_u64, 0..6_u8), 0..200)) {
             let mut t = Inodes::new(on(1, 2), Stamp::default(), 20);
             for (what, inode, parent, name) in steps {
                 let parent = t.find(parent).unwrap_or(ROOT);
                 let name = format!("n{name}");
                 match (what, t.find(inode)) {
-                    (0 | 1, _) => { t.register(on(1, inode), parent, &name, Kind::Directory, Stamp::default()); }
-                    (2, Some(index)) => t.rename(index, parent, &name),
+                    (0..=2, _) => {
+                        t.register(on(1, inode), parent, &name, (Kind::Directory, what > 0), Stamp::default());
+                    }
+                    (3, Some(index)) => t.found(index, parent, &name, true),
+                    (4, _) => t.unname(parent, &name),
+                    (5, Some(index)) => {
+                        let path = t.path(index);
+                        t.try_another_name(index, path.as_deref());
+                    }
                     (_, Some(index)) => t.detach(index),
                     _ => {}
+                }
+                for ((parent, name), node) in t.others.all() {
+                    prop_assert!(t.node(node).is_some());
+                    prop_assert_eq!(t.child(*parent, name), None);
                 }
                 let live: Vec<Index> = t.all().collect();
                 prop_assert_eq!(live.len(), t.len());
@@ -684,6 +867,9 @@ mod tests {
                         **other != ROOT && t.node(**other).unwrap().attached && t.parent(**other) == *index
                     }).count();
                     prop_assert_eq!(t.node(*index).unwrap().children as usize, children);
+                    let below = t.below(*index);
+                    prop_assert!(*index == ROOT || below.iter().all(|other| other != index && t.is_below(*other, *index)));
+                    prop_assert_eq!(below.iter().filter(|other| t.parent(**other) == *index).count(), children);
                 }
                 prop_assert_eq!(t.by_name.len(), live.iter().filter(|i| **i != ROOT && t.node(**i).unwrap().attached).count());
             }

@@ -88,7 +88,7 @@ impl Walk<'_> {
         let entry = self.root().open_entry(&self.at.file, component)?;
         let stat = rustix::fs::fstat(&entry)?;
         if attr::kind(&stat) == Kind::Link {
-            return self.link(component);
+            return self.link(&entry, component);
         }
         let name = visible_name(component)?;
         self.at.index = self.source.register(self.at.index, name, &stat)?;
@@ -118,9 +118,15 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn link(&mut self, name: &str) -> Result<(), FsError> {
+    fn link(&mut self, entry: &OwnedFd, name: &str) -> Result<(), FsError> {
         self.links_left = self.links_left.checked_sub(1).ok_or(FsError::LinkLoop)?;
-        let target = rustix::fs::readlinkat(&self.at.file, name, Vec::new())?;
+        // Linux reads what was opened, whatever its name means by now.
+        let (from, name) = if cfg!(any(target_os = "linux", target_os = "android")) {
+            (entry, "")
+        } else {
+            (&self.at.file, name)
+        };
+        let target = rustix::fs::readlinkat(from, name, Vec::new())?;
         // A target that is not UTF-8 leads to a name that is invisible anyway.
         let target = target.into_string().map_err(|_| FsError::NotFound)?;
         if target.starts_with('/') {

@@ -242,10 +242,12 @@ impl LocalSource {
         }
         // The way in which the table learns of any object: it is now seen under its new name.
         let index = self.register(to.index, new, &stat)?;
-        let mut inodes = self.shared.inodes();
         // Two names of one file: a rename of one over the other does nothing.
-        if let Some(left) = inodes.child(from.index, old).filter(|left| *left != index) {
-            inodes.detach(left);
+        let is_still_there = attr::has_several_names(&stat)
+            && disk::stat_entry(&from.file, old).is_ok_and(|left| attr::object(&left) == attr::object(&stat));
+        let mut inodes = self.shared.inodes();
+        if !is_still_there && inodes.child(from.index, old) != Some(index) {
+            inodes.unname(from.index, old);
         }
         let local = inodes.local(index);
         if let Ok(stat) = disk::stat_entry(&to.file, new) {
@@ -260,9 +262,7 @@ impl LocalSource {
     fn moved_link(&self, to: &Directory, name: &str, stat: &Stat) -> Result<InodeId, FsError> {
         let local = {
             let mut inodes = self.shared.inodes();
-            if let Some(replaced) = inodes.child(to.index, name) {
-                inodes.detach(replaced);
-            }
+            inodes.unname(to.index, name);
             inodes.local_of(attr::object(stat))
         };
         let name = EntryName::new(name).map_err(|_| FsError::NotFound)?;
@@ -272,8 +272,17 @@ impl LocalSource {
         }
     }
 
-    /// Attributes need a descriptor that was really opened; a file we may not read may be one we may write.
+    /// An object for the use of its attributes. Where the system lets us, nothing is opened: then attributes need no right
+    /// to the content, and those of FIFOs, sockets and devices are reached, too. Elsewhere they need a descriptor that
+    /// was really opened; a file we may not read may be one we may write.
     fn open_for_xattr(&self, id: InodeId) -> Result<Handle, FsError> {
+        if self.shared.root.looking_reaches_attributes() {
+            let (_, _, file, stat) = self.look(id, Patience::Blocking)?;
+            return match attr::kind(&stat) {
+                Kind::Link => Err(FsError::Unsupported),
+                _ => Ok(file),
+            };
+        }
         let open = |flags| {
             self.open_object(id, flags, Patience::Blocking)
                 .map(|(_, file, _)| file)

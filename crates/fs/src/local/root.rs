@@ -8,6 +8,8 @@
 //! it is inside.
 
 use std::ffi::OsStr;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::AsRawFd as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -45,6 +47,8 @@ pub(super) struct Abilities {
     beneath: bool,
     /// `RESOLVE_CACHED` works, and the file system answers from memory what it has there.
     cached: bool,
+    /// What a descriptor stands for has a name in `/proc`, even if the descriptor only looks.
+    named: bool,
 }
 
 pub(super) struct Root {
@@ -69,6 +73,7 @@ impl Root {
             Abilities {
                 beneath: false,
                 cached: false,
+                named: false,
             }
         } else {
             probe(&directory)
@@ -95,6 +100,11 @@ impl Root {
     /// Whether anything can be answered from memory at all.
     pub(super) fn answers_at_once(&self) -> bool {
         self.abilities.cached
+    }
+
+    /// Whether a descriptor that only looks is enough to use an object's attributes.
+    pub(super) fn looking_reaches_attributes(&self) -> bool {
+        self.abilities.named
     }
 
     pub(super) fn directory(&self) -> Arc<OwnedFd> {
@@ -286,7 +296,11 @@ fn probe(directory: &OwnedFd) -> Abilities {
     let beneath = works(ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS);
     let cached =
         beneath && works(ResolveFlags::BENEATH | ResolveFlags::CACHED) && answers_from_memory(directory);
-    Abilities { beneath, cached }
+    Abilities {
+        beneath,
+        cached,
+        named: rustix::fs::stat(magic(directory)).is_ok(),
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -294,7 +308,15 @@ fn probe(_directory: &OwnedFd) -> Abilities {
     Abilities {
         beneath: false,
         cached: false,
+        named: false,
     }
+}
+
+/// The path that leads to the very object behind a descriptor, whatever it is called and wherever it is by now. It is the
+/// process's own, so nobody else can put something in its place. Without `/proc` it leads nowhere.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn magic(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
 /// Whether attributes of a cached object on this file system come without asking a disk or another machine.

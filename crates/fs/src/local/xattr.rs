@@ -1,4 +1,7 @@
-//! Extended attributes of an opened file or directory (section 8.16).
+//! Extended attributes (section 8.16).
+//!
+//! The calls that take descriptors refuse those that only look. An object behind such a one is reached by the name it has
+//! in `/proc`, which leads to this object and no other; nothing is looked up by a name that others could change.
 
 use std::os::fd::OwnedFd;
 
@@ -6,6 +9,8 @@ use rustix::fs::XattrFlags as SystemFlags;
 use rustix::io::Errno;
 use spiderweb_protocol::fs::XattrFlags;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::root::{LOOK, magic};
 use crate::FsError;
 
 /// Longest name the system takes; it says `range error` for longer ones.
@@ -31,6 +36,18 @@ fn error(errno: Errno) -> FsError {
     errno.into()
 }
 
+/// How the object behind a descriptor that only looks is reached; `None` for one that was really opened.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn unopened(file: &OwnedFd) -> Result<Option<String>, FsError> {
+    let looks = rustix::fs::fcntl_getfl(file)?.contains(LOOK);
+    Ok(looks.then(|| magic(file)))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn unopened(_file: &OwnedFd) -> Result<Option<String>, FsError> {
+    Ok(None)
+}
+
 pub(super) fn set(file: &OwnedFd, name: &str, value: &[u8], flags: XattrFlags) -> Result<(), FsError> {
     let flags = match flags.0 {
         0 => SystemFlags::empty(),
@@ -43,19 +60,34 @@ pub(super) fn set(file: &OwnedFd, name: &str, value: &[u8], flags: XattrFlags) -
         checked(name)?;
         return Err(FsError::ValueTooLarge);
     }
-    rustix::fs::fsetxattr(file, checked(name)?, value, flags).map_err(error)
+    let name = checked(name)?;
+    match unopened(file)? {
+        Some(path) => rustix::fs::setxattr(path, name, value, flags),
+        None => rustix::fs::fsetxattr(file, name, value, flags),
+    }
+    .map_err(error)
 }
 
 pub(super) fn get(file: &OwnedFd, name: &str) -> Result<Vec<u8>, FsError> {
     let name = checked(name)?;
     let mut value = Vec::with_capacity(LARGEST);
-    rustix::fs::fgetxattr(file, name, rustix::buffer::spare_capacity(&mut value)).map_err(error)?;
+    let room = rustix::buffer::spare_capacity(&mut value);
+    match unopened(file)? {
+        Some(path) => rustix::fs::getxattr(path, name, room),
+        None => rustix::fs::fgetxattr(file, name, room),
+    }
+    .map_err(error)?;
     Ok(value)
 }
 
 pub(super) fn list(file: &OwnedFd) -> Result<Vec<String>, FsError> {
     let mut names = Vec::with_capacity(LARGEST);
-    rustix::fs::flistxattr(file, rustix::buffer::spare_capacity(&mut names)).map_err(error)?;
+    let room = rustix::buffer::spare_capacity(&mut names);
+    match unopened(file)? {
+        Some(path) => rustix::fs::listxattr(path, room),
+        None => rustix::fs::flistxattr(file, room),
+    }
+    .map_err(error)?;
     let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     // A name that is not UTF-8 could not be asked for.
     Ok(names
@@ -64,5 +96,10 @@ pub(super) fn list(file: &OwnedFd) -> Result<Vec<String>, FsError> {
 }
 
 pub(super) fn remove(file: &OwnedFd, name: &str) -> Result<(), FsError> {
-    rustix::fs::fremovexattr(file, checked(name)?).map_err(error)
+    let name = checked(name)?;
+    match unopened(file)? {
+        Some(path) => rustix::fs::removexattr(path, name),
+        None => rustix::fs::fremovexattr(file, name),
+    }
+    .map_err(error)
 }

@@ -258,13 +258,32 @@ pub(in crate::local) fn lock(file: &Handle, kind: LockKind) -> Result<(), FsErro
     }
 }
 
+/// Opens a directory that may be read and not entered: `.` is an entry of it and out of reach.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn reopen(directory: &Handle, flags: OFlags) -> rustix::io::Result<Handle> {
+    let path = crate::local::root::magic(directory);
+    match rustix::fs::open(path, flags.difference(OFlags::NOFOLLOW), Mode::empty()) {
+        // No `/proc`.
+        Err(Errno::NOENT) => Err(Errno::ACCESS),
+        opened => opened,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn reopen(_directory: &Handle, _flags: OFlags) -> rustix::io::Result<Handle> {
+    Err(Errno::ACCESS)
+}
+
 /// A directory that is being read.
 pub(in crate::local) struct Entries(Dir);
 
 impl Entries {
     pub(in crate::local) fn open(directory: &Handle) -> Result<Self, FsError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
+        let file = match rustix::fs::openat(directory, ".", flags, Mode::empty()) {
+            Err(Errno::ACCESS) => reopen(directory, flags)?,
+            opened => opened?,
+        };
         Ok(Self(Dir::new(file)?))
     }
 

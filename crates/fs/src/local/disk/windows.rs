@@ -128,6 +128,12 @@ impl Root {
         false
     }
 
+    /// There are no attributes.
+    #[expect(clippy::unused_self, reason = "it depends on the system elsewhere")]
+    pub(in crate::local) const fn looking_reaches_attributes(&self) -> bool {
+        false
+    }
+
     pub(in crate::local) fn directory(&self) -> Arc<Handle> {
         self.directory.clone()
     }

@@ -61,6 +61,31 @@ impl Findings {
         }
         self.objects.push(local);
     }
+
+    /// The root is gone, and may be made anew at any moment: nothing is forgotten.
+    fn all_known(&mut self, inodes: &Inodes) {
+        for index in std::iter::once(Index::ROOT).chain(inodes.below(Index::ROOT)) {
+            let kind = inodes.known(index).map_or(Kind::File, |known| known.kind);
+            self.changed(inodes.local(index), kind);
+        }
+    }
+
+    /// Directories that are not where they were, and what clients know below them.
+    fn all_lost(&mut self, shared: &Shared) {
+        for (local, kind) in shared.inodes().take_lost() {
+            self.changed(local, kind);
+        }
+    }
+
+    /// A name that means nothing any more, or something else: what clients know under it has changed.
+    fn lost(&mut self, inodes: &mut Inodes, parent: Index, name: &str) {
+        let Some(index) = inodes.named(parent, name) else {
+            return;
+        };
+        let kind = inodes.known(index).map_or(Kind::File, |known| known.kind);
+        self.changed(inodes.local(index), kind);
+        inodes.unname(parent, name);
+    }
 }
 
 /// Looks at everything that is dirty. Names that exist come before names that are gone, so that what moved is
@@ -68,15 +93,22 @@ impl Findings {
 pub(super) fn compare(shared: &Shared, dirty: HashSet<Dirty>) -> Findings {
     let mut findings = Findings::default();
     let mut gone = Vec::new();
+    let root = shared.inodes().root_local();
+    let mut root_is_gone = false;
     for entry in dirty {
         if is_busy(shared, &entry) {
             findings.busy.insert(entry);
             continue;
         }
-        // A directory that cannot be looked at any more is its parent's news.
-        if let Ok(Some(seen)) = look_at(shared, &entry, &mut findings) {
-            gone.push((entry, seen));
+        // A directory that cannot be looked at any more is its parent's news; the root has none.
+        match look_at(shared, &entry, &mut findings) {
+            Ok(Some(seen)) => gone.push((entry, seen)),
+            Err(FsError::NotFound) if entry.directory == root => root_is_gone = true,
+            _ => {}
         }
+    }
+    if root_is_gone {
+        findings.all_known(&shared.inodes());
     }
     for (entry, seen) in gone {
         let mut inodes = shared.inodes();
@@ -88,13 +120,11 @@ pub(super) fn compare(shared: &Shared, dirty: HashSet<Dirty>) -> Findings {
             findings.busy.insert(entry);
             continue;
         }
-        let child = entry.name.and_then(|name| inodes.child(parent, &name));
-        if let Some(child) = child {
-            let kind = inodes.known(child).map_or(Kind::File, |known| known.kind);
-            findings.changed(inodes.local(child), kind);
-            inodes.detach(child);
+        if let Some(name) = &entry.name {
+            findings.lost(&mut inodes, parent, name);
         }
     }
+    findings.all_lost(shared);
     findings
 }
 
@@ -103,7 +133,7 @@ fn is_busy(shared: &Shared, entry: &Dirty) -> bool {
     let Some(directory) = inodes.find(entry.directory) else {
         return false;
     };
-    let child = entry.name.as_ref().and_then(|name| inodes.child(directory, name));
+    let child = entry.name.as_ref().and_then(|name| inodes.named(directory, name));
     [Some(directory), child]
         .into_iter()
         .flatten()
@@ -173,11 +203,9 @@ fn entry_exists(
         return None;
     }
     let object = attr::object(stat);
-    let here = inodes.child(directory, name);
-    if let Some(here) = here.filter(|here| inodes.object(*here) != Some(object)) {
-        let kind = inodes.known(here).map_or(Kind::File, |known| known.kind);
-        findings.changed(inodes.local(here), kind);
-        inodes.detach(here);
+    let here = inodes.named(directory, name);
+    if here.is_some_and(|here| inodes.object(here) != Some(object)) {
+        findings.lost(&mut inodes, directory, name);
     }
     if attr::kind(stat) == Kind::Link {
         // Links have no id; clients know their target, and the directory's own change told them to ask again.
@@ -187,7 +215,7 @@ fn entry_exists(
     let moved = inodes.child(directory, name) != Some(known);
     if moved {
         // It may be a second name of the same file; the last one seen counts, as everywhere.
-        inodes.rename(known, directory, name);
+        inodes.found(known, directory, name, attr::has_several_names(stat));
     }
     Some((known, inodes.known(known)?.turn))
 }
@@ -231,5 +259,6 @@ pub(super) fn compare_all(shared: &Shared) -> Findings {
             findings.changed(local, kind);
         }
     }
+    findings.all_lost(shared);
     findings
 }
