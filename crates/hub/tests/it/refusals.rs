@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spiderweb_hub::Database;
 use spiderweb_hub::store::MemoryStore;
+use spiderweb_hub::{Database, Hub};
 use spiderweb_testkit::RawPeer;
 use spiderweb_transport::{Frame, Masking};
 
@@ -250,21 +250,23 @@ async fn paths_lead_somewhere_or_say_so() {
     );
 }
 
+/// The status of a page.
+async fn get(hub: &Hub, path: &'static str) -> u16 {
+    let address = hub.address();
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut peer = RawPeer::dial(address).unwrap();
+        peer.send_bytes(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+            .unwrap();
+        peer.http_head(PATIENCE).unwrap().status
+    });
+    asking.await.unwrap()
+}
+
 #[tokio::test]
 async fn machines_can_look_whether_all_is_well() {
     let (hub, _) = start(|_| {}).await;
     let mut admin = Control::dial(&hub, Some(ADMIN)).await;
     admin.pair("edge").await;
-    let address = hub.address();
-    let get = move |path: &'static str| {
-        tokio::task::spawn_blocking(move || {
-            let mut peer = RawPeer::dial(address).unwrap();
-            peer.send_bytes(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
-                .unwrap();
-            let head = peer.http_head(PATIENCE).unwrap();
-            head.status
-        })
-    };
     for (path, status) in [
         ("/livez", 200),
         ("/readyz", 200),
@@ -273,7 +275,7 @@ async fn machines_can_look_whether_all_is_well() {
         ("/nope", 404),
         ("/", 426),
     ] {
-        assert_eq!(get(path).await.unwrap(), status, "{path}");
+        assert_eq!(get(&hub, path).await, status, "{path}");
     }
     let metrics = admin.ok("metrics", json!({})).await;
     assert_eq!(metrics["nodes"]["joins_total"], 1);
@@ -343,6 +345,33 @@ async fn what_cannot_be_kept_has_not_happened() {
         admin.ok("node_service_upsert", upsert.clone()).await;
     }
     assert_eq!(store.commits(), before);
+}
+
+#[tokio::test]
+async fn a_hub_that_cannot_write_says_so_and_gives_nobody_time() {
+    let store = MemoryStore::new();
+    let kept = store.clone();
+    let (hub, clock) = start(|config| config.database = Database::Store(Box::new(kept))).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let (id, _) = admin.pair("edge").await;
+    store.set_failing(true);
+    clock.advance(3_600_000);
+    for name in ["p", "q"] {
+        let refused = admin.refused("project_create", json!({"name": name})).await;
+        assert_eq!(refused, "control_plane_error");
+    }
+    assert_eq!(get(&hub, "/readyz").await, 503);
+    let node = admin.ok("node_get", json!({"node_id": id})).await;
+    assert!(node["node"]["lease_expires_at_ms"].as_u64().unwrap() <= clock.now_ms());
+    store.set_failing(false);
+    // Without anybody who has something to change.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while get(&hub, "/readyz").await != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "never ready again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let project = admin.ok("project_create", json!({"name": "p"})).await;
+    assert_eq!(project["project_id"], "proj-1");
 }
 
 #[tokio::test]
