@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spiderweb_protocol::control::{Code, NodeId, Refusal, VersionAck};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use crate::audit::{Audit, Entry};
 use crate::clock::Clock;
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) counters: Counters,
     pub(crate) wrong_tokens: WrongTokens,
+    /// Places for large messages of those who have shown nothing yet.
+    pub(crate) large_strangers: Arc<Semaphore>,
     pub(crate) history: Mutex<History>,
     /// Catalog changes, for watchers.
     pub(crate) catalog_feed: broadcast::Sender<Arc<CatalogEvent>>,
@@ -168,6 +170,7 @@ impl Shared {
             router: Router::new(),
             counters: Counters::default(),
             wrong_tokens: WrongTokens::default(),
+            large_strangers: Arc::new(Semaphore::new(limits.large_strangers)),
             history: Mutex::new(History::default()),
             catalog_feed: broadcast::Sender::new(FEED),
             topology_feed: broadcast::Sender::new(FEED),

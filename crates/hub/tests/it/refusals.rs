@@ -309,6 +309,65 @@ async fn frames_beyond_four_megabytes_are_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn strangers_show_what_they_are_in_time_or_leave() {
+    let (hub, _) = start(|config| config.limits.proof = Duration::from_secs(1)).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let token = admin.invite(json!({})).await;
+    let mut node = Control::dial(&hub, None).await;
+    node.ok("node_join", json!({"invite_token": token})).await;
+    let mut idle = Control::dial(&hub, None).await;
+    assert_eq!(
+        idle.refused("node_join", json!({"invite_token": "x"})).await,
+        "invite_not_found"
+    );
+    // Talking alone does not help, and neither does half a frame.
+    idle.ok("ping", json!({})).await;
+    let whole = Frame::text_from(Masking::Client, &" ".repeat(1000));
+    let half = whole.as_bytes()[..500].to_vec();
+    let address = hub.address();
+    let stopped = tokio::task::spawn_blocking(move || {
+        let mut peer = RawPeer::connect(address, "/").unwrap();
+        let version = json!({"channel": "control", "type": "control.version", "id": "v", "payload": {"protocol": "unified-v2"}});
+        peer.send_json(&version).unwrap();
+        peer.send_bytes(&half).unwrap();
+        peer.drain(PATIENCE).unwrap();
+    });
+    assert_eq!(idle.peer.next().await, json!({"close": 0}));
+    stopped.await.unwrap();
+    // Those who have shown something stay, and so do tokens.
+    node.ok("ping", json!({})).await;
+    admin.ok("ping", json!({})).await;
+}
+
+#[tokio::test]
+async fn few_strangers_at_a_time_may_send_large_messages() {
+    let (hub, _) = start(|config| config.limits.large_strangers = 1).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let (id, secret) = admin.pair("edge").await;
+    let services = |bytes: usize| {
+        json!([{"service_id": "big", "kind": "fs", "endpoints": ["/nodes/node-1/fs"],
+            "capabilities": {"text": "x".repeat(bytes)}}])
+    };
+    let upsert = json!({"node_id": id, "node_secret": secret, "services": services(300_000)});
+    let wrong = json!({"node_id": id, "node_secret": "x", "services": services(300_000)});
+    let mut holder = Control::dial(&hub, None).await;
+    assert_eq!(
+        holder.refused("node_service_upsert", wrong).await,
+        "node_auth_failed"
+    );
+    let mut other = Control::dial(&hub, None).await;
+    let told = other.call("node_service_upsert", upsert.clone()).await;
+    assert_eq!(told, json!({"close": 1009}));
+    // The place is free again as soon as its holder is no stranger.
+    holder.ok("node_service_upsert", upsert.clone()).await;
+    let mut other = Control::dial(&hub, None).await;
+    other.ok("node_service_upsert", upsert.clone()).await;
+    // A token needs no place.
+    let mut node = Control::dial(&hub, Some(NODE)).await;
+    node.ok("node_service_upsert", upsert).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_kept_has_not_happened() {
     let store = MemoryStore::new();
     let kept = store.clone();
