@@ -11,6 +11,7 @@ use spiderweb_protocol::control::{
 
 use super::Call;
 use crate::metrics::count;
+use crate::registry::Registry;
 use crate::watch::CatalogEvent;
 
 pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
@@ -43,12 +44,12 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         }
         Operation::NodeJoin => {
             let request = JoinByInvite::decode(fields)?;
-            let joined = call
-                .shared
-                .registry(move |registry, now| registry.join(&request, now))
-                .await?;
-            count(&counters.invites_redeemed);
-            Ok(paired(call, &joined, "invite"))
+            let (joined, is_new) =
+                pair(call, "invite", move |registry, now| registry.join(&request, now)).await?;
+            if is_new {
+                count(&counters.invites_redeemed);
+            }
+            Ok(joined)
         }
         Operation::NodeJoinRequest => {
             let request = RequestJoin::decode(fields)?;
@@ -94,12 +95,12 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         }
         Operation::NodeEnsure => {
             let request = EnsureNode::decode(fields)?;
-            let ensured = call
-                .shared
-                .registry(move |registry, now| registry.ensure_node(&request, now))
-                .await?;
+            let (ensured, _) = pair(call, "ensure", move |registry, now| {
+                registry.ensure_node(&request, now)
+            })
+            .await?;
             count(&counters.ensured);
-            Ok(paired(call, &ensured, "ensure"))
+            Ok(ensured)
         }
         Operation::NodeDelete => {
             let request = DeleteNode::decode(fields)?;
@@ -143,22 +144,34 @@ async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
     Ok(format!(r#"{{"node":{}}}"#, node.encode(call.words)))
 }
 
-fn paired(call: &Call<'_>, credentials: &Credentials, how: &str) -> String {
-    count(&call.shared.counters.joins);
-    tracing::info!(node = %credentials.node_id, name = credentials.node_name, how, "node paired");
+/// Pairs a node, or gives it its credentials once more. Whether it is a new one is said, too.
+async fn pair(
+    call: &Call<'_>,
+    how: &str,
+    work: impl FnOnce(&mut Registry, u64) -> Result<Credentials, Refusal> + Send + 'static,
+) -> Result<(String, bool), Refusal> {
+    let done = call.shared.registry(move |registry, now| {
+        let before = registry.nodes_made();
+        let credentials = work(registry, now)?;
+        Ok((credentials, registry.nodes_made() > before))
+    });
+    let (credentials, is_new) = done.await?;
+    if is_new {
+        count(&call.shared.counters.joins);
+        tracing::info!(node = %credentials.node_id, name = credentials.node_name, how, "node paired");
+    }
     call.shared.topology_changed("availability_changed");
-    credentials.encode()
+    Ok((credentials.encode(), is_new))
 }
 
 /// An operator approves, or the node asks for the outcome.
 async fn approve(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
     let request = ApproveJoin::decode(fields)?;
     if call.is_operator {
-        let approved = call
-            .shared
-            .registry(move |registry, now| registry.approve_join(&request, now));
-        let approved = approved.await?;
-        return Ok(paired(call, &approved, "approval"));
+        let approved = pair(call, "approval", move |registry, now| {
+            registry.approve_join(&request, now)
+        });
+        return approved.await.map(|(approved, _)| approved);
     }
     let bearer = call.peer.bearer.clone();
     let collected = call
