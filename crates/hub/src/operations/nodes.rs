@@ -4,14 +4,15 @@ use std::sync::{Arc, PoisonError};
 
 use spiderweb_protocol::Dialect;
 use spiderweb_protocol::control::{
-    ApproveJoin, CreateInvite, Credentials, DeleteNode, DenyJoin, EnsureNode, Fields, JoinByInvite, NodeRef,
-    Operation, RefreshLease, Refusal, RequestJoin, RevokeInvite, UpsertCatalog, denied_payload, event,
-    invite_revoked, invites_payload, node_deleted, nodes_payload, pending_payload,
+    ApproveJoin, Code, CreateInvite, Credentials, DeleteNode, DenyJoin, EnsureNode, Fields, JoinByInvite,
+    NodeRef, Operation, RefreshLease, Refusal, RequestJoin, RevokeInvite, UpsertCatalog, denied_payload,
+    event, invite_revoked, invites_payload, node_deleted, nodes_payload, pending_payload,
 };
 
 use super::Call;
 use crate::metrics::count;
 use crate::registry::Registry;
+use crate::tokens::Principal;
 use crate::watch::CatalogEvent;
 
 pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
@@ -173,10 +174,20 @@ async fn approve(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal>
         });
         return approved.await.map(|(approved, _)| approved);
     }
-    let bearer = call.peer.bearer.clone();
-    let collected = call
-        .shared
-        .registry(move |registry, now| registry.collect_join(&request.request_id, &bearer, now));
+    let (bearer, is_admin) = (call.peer.bearer.clone(), call.who == Principal::Admin);
+    let collected = call.shared.registry(move |registry, now| {
+        let id = &request.request_id;
+        match registry.collect_join(id, &bearer, now) {
+            // This is no node, but a person who forgot the second factor. A request that was decided is still not there
+            // for another bearer, so that a node whose token became the admin's files a new one.
+            Err(refusal)
+                if is_admin && refusal.code == Code::PendingJoinNotFound && registry.is_waiting(id) =>
+            {
+                Err(Code::MissingField.into())
+            }
+            collected => collected,
+        }
+    });
     Ok(collected.await?.encode())
 }
 
