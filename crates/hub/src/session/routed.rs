@@ -219,7 +219,8 @@ impl Client {
                 self.complain(None, "missing request tag");
                 None
             }
-            (FrameKind::Reply(_) | FrameKind::Error | FrameKind::Event, tag) => {
+            // An original node answers most requests that it does not know without their tag, so nobody would hear it.
+            (FrameKind::Reply(_) | FrameKind::Error | FrameKind::Event | FrameKind::Other, tag) => {
                 self.complain(tag, "UnsupportedType");
                 None
             }
@@ -242,7 +243,7 @@ impl Client {
                     Some(End::Refused)
                 }
             },
-            (FrameKind::Request(_) | FrameKind::Other, Some(_)) => {
+            (FrameKind::Request(_), Some(_)) => {
                 self.forward(text, &peek).await;
                 None
             }

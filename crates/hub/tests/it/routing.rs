@@ -478,6 +478,22 @@ async fn a_frame_that_only_another_tag_makes_too_large_is_refused_alone() {
 }
 
 #[tokio::test]
+async fn what_no_node_knows_is_answered_at_once() {
+    let mut stage = stage(Duration::ZERO).await;
+    let mut peer = stage.client(false).await;
+    for name in ["t_fs_nope", "t_walk"] {
+        let unknown =
+            json!({"channel": "acheron", "type": format!("acheron.{name}"), "tag": 8, "payload": {}});
+        peer.send(&unknown).await;
+        let told = peer.next().await;
+        let error = json!({"errno": 22, "message": "UnsupportedType"});
+        assert_eq!((&told["tag"], &told["error"]), (&json!(8), &error), "{name}");
+    }
+    peer.send(&request("exports", 9, json!({}))).await;
+    assert_eq!(stage.node.next().await["type"], "acheron.t_fs_exports");
+}
+
+#[tokio::test]
 async fn a_node_in_the_same_process_needs_no_port() {
     let mut stage = stage(Duration::ZERO).await;
     drop(stage.node);
