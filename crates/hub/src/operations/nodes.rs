@@ -8,12 +8,16 @@ use spiderweb_protocol::control::{
     NodeRef, Operation, RefreshLease, Refusal, RequestJoin, RevokeInvite, UpsertCatalog, denied_payload,
     event, invite_revoked, invites_payload, node_deleted, nodes_payload, pending_payload,
 };
+use spiderweb_protocol::limits::MAX_FRAME;
 
 use super::Call;
 use crate::metrics::count;
 use crate::registry::Registry;
 use crate::tokens::Principal;
 use crate::watch::CatalogEvent;
+
+/// Most bytes of a list of nodes that has labels: what is around it in a frame has room as well.
+const LARGEST_LIST: usize = MAX_FRAME - 64 * 1024;
 
 pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
     let counters = &call.shared.counters;
@@ -126,6 +130,15 @@ async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
         let mut nodes = call.shared.registry(|registry, _| Ok(registry.nodes())).await?;
         for node in &mut nodes {
             node.tunnel = call.shared.router.tunnel_info(&node.node_id);
+        }
+        let payload = nodes_payload(&nodes, call.words);
+        if payload.len() <= LARGEST_LIST {
+            return Ok(payload);
+        }
+        // Labels are the only part of a node that can be large, and those of one node are shown by themselves. All are
+        // left out, so that nobody takes some for all.
+        for node in &mut nodes {
+            node.labels.clear();
         }
         return Ok(nodes_payload(&nodes, call.words));
     }

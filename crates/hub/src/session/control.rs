@@ -222,6 +222,14 @@ impl Control {
     }
 
     fn say(&mut self, text: &str) {
+        // A peer that gives a huge id gets it back, and would hang up.
+        let refusal;
+        let text = if text.len() <= MAX_FRAME {
+            text
+        } else {
+            refusal = error(None, &too_large(), None);
+            &refusal
+        };
         self.socket.queue(Frame::text_from(MASKING, text));
     }
 
@@ -337,11 +345,7 @@ impl Control {
     }
 
     fn reply(&mut self, envelope: &ControlEnvelope<'_>, kind: &str, payload: &str) {
-        let text = match &envelope.id {
-            Some(id) => reply(kind, id, payload),
-            None => reply_without_id(kind, payload),
-        };
-        self.say(&text);
+        self.say(&reply_text(envelope, kind, payload));
     }
 
     async fn operate(&mut self, envelope: &ControlEnvelope<'_>, operation: Operation) {
@@ -350,13 +354,21 @@ impl Control {
         count(&shared.counters.operations);
         let correlation = envelope.correlation_id.as_deref().or(envelope.id.as_deref());
         let outcome = self.perform(envelope, operation).await;
+        let outcome = outcome.and_then(|payload| {
+            let text = payload.map(|payload| reply_text(envelope, &envelope.name, &payload));
+            // Whoever asked would hang up.
+            match text {
+                Some(text) if text.len() > MAX_FRAME => Err(too_large()),
+                text => Ok(text),
+            }
+        });
         shared.counters.took(began.elapsed());
         if outcome.is_ok() && operations::carries_secret(operation) && self.stranger.take().is_some() {
             self.socket.set_max_message(MAX_FRAME);
         }
         self.note(operation, &envelope.name, correlation, outcome.as_ref().err());
         match outcome {
-            Ok(Some(payload)) => self.reply(envelope, &envelope.name, &payload),
+            Ok(Some(text)) => self.say(&text),
             // It has been answered in a shape of its own.
             Ok(None) => {}
             Err(refusal) => {
@@ -464,6 +476,20 @@ impl Control {
             address: self.peer.address.map(|address| address.to_string()),
         });
     }
+}
+
+fn reply_text(envelope: &ControlEnvelope<'_>, kind: &str, payload: &str) -> String {
+    match &envelope.id {
+        Some(id) => reply(kind, id, payload),
+        None => reply_without_id(kind, payload),
+    }
+}
+
+fn too_large() -> Refusal {
+    Refusal::saying(
+        Code::ControlPlaneError,
+        "the answer is larger than a frame may be (4 MiB)",
+    )
 }
 
 fn version_first() -> Refusal {

@@ -309,6 +309,26 @@ async fn frames_beyond_four_megabytes_are_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn an_answer_that_would_be_too_large_is_refused() {
+    let (hub, _) = start(|_| {}).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    // The id comes back in the answer, and in an error even twice.
+    for (operation, bytes) in [
+        ("ping", (4 << 20) - 60),
+        ("nonsense", (4 << 20) - 100),
+        ("node_get", 3 << 20),
+    ] {
+        let id = "x".repeat(bytes);
+        let request = json!({"channel": "control", "type": format!("control.{operation}"), "id": id});
+        admin.peer.send(&request).await;
+        let told = admin.peer.next().await;
+        assert_eq!(told["error"]["code"], "control_plane_error", "{operation}");
+        assert_eq!(told.get("id"), None);
+    }
+    admin.ok("ping", json!({})).await;
+}
+
+#[tokio::test]
 async fn strangers_show_what_they_are_in_time_or_leave() {
     let (hub, _) = start(|config| config.limits.proof = Duration::from_secs(1)).await;
     let mut admin = Control::dial(&hub, Some(ADMIN)).await;
