@@ -60,6 +60,11 @@ pub struct TokenConfig {
     pub allows_anonymous: bool,
 }
 
+/// See [`Limits::proof`]. Nodes do it at once; whoever does not takes a place from others.
+const PROOF: Duration = Duration::from_secs(60);
+/// See [`Limits::large_strangers`]. Each can stop in the middle of 4 MiB.
+const LARGE_STRANGERS: usize = 16;
+
 /// Times and bounds of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -67,6 +72,10 @@ pub struct Limits {
     pub connections: usize,
     /// How long a peer may say nothing after the upgrade.
     pub first_frame: Duration,
+    /// How long somebody without a token may take on a control connection to show an invite or a node's secret.
+    pub proof: Duration,
+    /// How many of them at a time may send a message above 64 KiB: a catalog comes in one frame with the secret.
+    pub large_strangers: usize,
     /// Between two pings.
     pub ping_every: Duration,
     /// Silence after which a tunnel counts as dead.
@@ -88,6 +97,8 @@ impl Default for Limits {
         Self {
             connections: 4096,
             first_frame: Duration::from_secs(30),
+            proof: PROOF,
+            large_strangers: LARGE_STRANGERS,
             ping_every: Duration::from_secs(20),
             tunnel_silence: Duration::from_secs(60),
             // What the original waits; its mount client gives up after 15 s.

@@ -111,10 +111,8 @@ async fn answer(page: PageRequest, shared: &Arc<Shared>) {
     let path = page.path().split('?').next().unwrap_or_default().to_owned();
     let answered = match path.as_str() {
         "/livez" => page.answer(200, TEXT, "ok\n").await,
-        "/readyz" => match shared.gauges().await {
-            Ok(_) => page.answer(200, TEXT, "ready\n").await,
-            Err(_) => page.answer(503, TEXT, "not ready\n").await,
-        },
+        "/readyz" if shared.keeps_changes().await => page.answer(200, TEXT, "ready\n").await,
+        "/readyz" => page.answer(503, TEXT, "not ready\n").await,
         "/metrics" | "/metrics.json" => match shared.gauges().await {
             Err(_) => page.answer(503, TEXT, "not ready\n").await,
             Ok(gauges) if path == "/metrics" => {

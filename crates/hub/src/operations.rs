@@ -42,12 +42,17 @@ pub(crate) struct Checked {
     pub(crate) is_operator: bool,
 }
 
+/// Whether it carries an invite or a node's secret, which say enough.
+pub(crate) fn carries_secret(operation: Operation) -> bool {
+    use Operation as O;
+    matches!(operation, O::NodeJoin | O::NodeLeaseRefresh | O::CatalogUpsert)
+}
+
 /// What a principal may do.
 fn allows(who: Principal, operation: Operation) -> bool {
     use Operation as O;
     let everybody = matches!(operation, O::Version | O::Connect | O::Ping);
-    // These carry an invite or a node's secret, which say enough.
-    let secrets = matches!(operation, O::NodeJoin | O::NodeLeaseRefresh | O::CatalogUpsert);
+    let secrets = carries_secret(operation);
     let requests = matches!(operation, O::NodeJoinRequest | O::NodeJoinApprove);
     let reading = matches!(
         operation,

@@ -130,6 +130,27 @@ impl Registry {
         random: Random,
         now_ms: u64,
     ) -> Result<Self, RecordError> {
+        let mut registry = Self::read(records, terms, random)?;
+        registry.grant_grace(now_ms);
+        Ok(registry)
+    }
+
+    /// Goes back to what is stored. Nobody was away, so no lease is prolonged, and the nodes that were chosen stay chosen.
+    pub fn fall_back(
+        &mut self,
+        records: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), RecordError> {
+        let stored = Self::read(records, self.terms, self.random.clone())?;
+        let selected = std::mem::take(&mut self.selected);
+        *self = Self { selected, ..stored };
+        Ok(())
+    }
+
+    fn read(
+        records: impl IntoIterator<Item = (String, String)>,
+        terms: Terms,
+        random: Random,
+    ) -> Result<Self, RecordError> {
         let mut registry = Self {
             terms,
             random,
@@ -144,7 +165,6 @@ impl Registry {
         for (key, text) in records {
             registry.take_in(&key, &text)?;
         }
-        registry.grant_grace(now_ms);
         Ok(registry)
     }
 
@@ -177,8 +197,8 @@ impl Registry {
         Ok(())
     }
 
-    /// What is to be stored before anything is acknowledged. Whoever cannot store it must
-    /// [restore](Self::restore) the registry from what is stored.
+    /// What is to be stored before anything is acknowledged. Whoever cannot store it must have the registry
+    /// [fall back](Self::fall_back) to what is stored.
     #[must_use]
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
@@ -189,6 +209,11 @@ impl Registry {
             .map_err(|error| Refusal::saying(Code::ControlPlaneError, error.to_string()))?;
         changes.push(Change::Put { key, text });
         Ok(())
+    }
+
+    /// Changes nothing, but has something written: whoever could not write sees whether it works again.
+    pub fn touch(&mut self) -> Result<(), Refusal> {
+        self.save_meta()
     }
 
     fn save_meta(&mut self) -> Result<(), Refusal> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use spiderweb_protocol::control::{FramePeek, NodeId, TunnelInfo};
 use spiderweb_protocol::fs::encode_error;
+use spiderweb_protocol::limits::MAX_FRAME;
 use spiderweb_protocol::{Errno, Tag};
 use spiderweb_transport::{Frame, Masking};
 use tokio::sync::Notify;
@@ -194,7 +195,12 @@ impl Router {
             }
         };
         if let Some((outlet, tag, weight)) = delivery {
-            let frame = Frame::text(MASKING, frame.len() + 10, |out| peek.retag(frame, tag, out));
+            // The client would hang up at a frame that only its own, longer tag makes too large.
+            let frame = if peek.retagged_len(frame, tag) > MAX_FRAME {
+                error_frame(Some(tag), Errno::EINVAL, "reply too large")
+            } else {
+                Frame::text(MASKING, frame.len() + 10, |out| peek.retag(frame, tag, out))
+            };
             outlet.push(Parcel {
                 frame,
                 weight,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spiderweb_protocol::control::{Code, NodeId, Refusal, VersionAck};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use crate::audit::{Audit, Entry};
 use crate::clock::Clock;
@@ -12,7 +12,7 @@ use crate::metrics::{Counters, Gauges, count};
 use crate::random::Random;
 use crate::registry::{RecordError, Registry, Terms};
 use crate::router::Router;
-use crate::store::Store;
+use crate::store::{Change, Store};
 use crate::tokens::Tokens;
 use crate::watch::{CatalogEvent, History};
 use spiderweb_daemon::Tasks;
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) counters: Counters,
     pub(crate) wrong_tokens: WrongTokens,
+    /// Places for large messages of those who have shown nothing yet.
+    pub(crate) large_strangers: Arc<Semaphore>,
     pub(crate) history: Mutex<History>,
     /// Catalog changes, for watchers.
     pub(crate) catalog_feed: broadcast::Sender<Arc<CatalogEvent>>,
@@ -45,8 +47,8 @@ pub(crate) struct Shared {
 pub(crate) struct Keeper {
     registry: Registry,
     store: Box<dyn Store>,
-    terms: Terms,
-    random: Random,
+    /// The last change could not be stored.
+    has_failed: bool,
 }
 
 impl Keeper {
@@ -60,12 +62,11 @@ impl Keeper {
         let records = store
             .load()
             .map_err(|error| OpenFailure::Store(error.to_string()))?;
-        let registry = Registry::restore(records, terms, random.clone(), now_ms)?;
+        let registry = Registry::restore(records, terms, random, now_ms)?;
         let mut keeper = Self {
             registry,
             store,
-            terms,
-            random,
+            has_failed: false,
         };
         keeper
             .work(now_ms, |registry, _| registry.ensure_ticket_key())
@@ -85,35 +86,44 @@ impl Keeper {
             return result;
         }
         let stored = match &result {
-            Ok(_) => self.store.commit(&changes).map_err(|error| {
-                tracing::error!(%error, "a change was refused because it could not be kept");
-                Refusal::saying(Code::ControlPlaneError, error.to_string())
-            }),
+            Ok(_) => self.commit(&changes),
             // Half an operation is none.
             Err(refusal) => Err(refusal.clone()),
         };
         match stored {
             Ok(()) => result,
             Err(refusal) => {
-                self.fall_back(now_ms);
+                self.fall_back();
                 Err(refusal)
             }
         }
     }
 
+    fn commit(&mut self, changes: &[Change]) -> Result<(), Refusal> {
+        let stored = self.store.commit(changes);
+        match &stored {
+            Ok(()) if self.has_failed => tracing::info!("changes can be kept again"),
+            Ok(()) => {}
+            // Once is enough for the log while it is tried again and again.
+            Err(error) if self.has_failed => tracing::debug!(%error, "a change still cannot be kept"),
+            Err(error) => {
+                tracing::error!(%error, "changes are refused because they cannot be kept");
+            }
+        }
+        self.has_failed = stored.is_err();
+        stored.map_err(|error| Refusal::saying(Code::ControlPlaneError, error.to_string()))
+    }
+
     /// Goes back to what is stored.
-    fn fall_back(&mut self, now_ms: u64) {
-        let restored = self
-            .store
-            .load()
-            .map_err(|error| error.to_string())
-            .and_then(|records| {
-                Registry::restore(records, self.terms, self.random.clone(), now_ms)
-                    .map_err(|error| error.to_string())
-            });
-        match restored {
-            Ok(registry) => self.registry = registry,
-            Err(error) => tracing::error!(%error, "the database cannot be read; the hub goes on from memory"),
+    fn fall_back(&mut self) {
+        let records = self.store.load().map_err(|error| error.to_string());
+        let done = records.and_then(|records| {
+            self.registry
+                .fall_back(records)
+                .map_err(|error| error.to_string())
+        });
+        if let Err(error) = done {
+            tracing::error!(%error, "the database cannot be read; the hub goes on from memory");
         }
     }
 }
@@ -160,6 +170,7 @@ impl Shared {
             router: Router::new(),
             counters: Counters::default(),
             wrong_tokens: WrongTokens::default(),
+            large_strangers: Arc::new(Semaphore::new(limits.large_strangers)),
             history: Mutex::new(History::default()),
             catalog_feed: broadcast::Sender::new(FEED),
             topology_feed: broadcast::Sender::new(FEED),
@@ -185,6 +196,30 @@ impl Shared {
         });
         done.await
             .unwrap_or_else(|| Err(Refusal::saying(Code::ControlPlaneError, "the operation failed")))
+    }
+
+    /// Whether the last change was stored.
+    pub(crate) async fn keeps_changes(&self) -> bool {
+        let keeper = self.keeper.clone();
+        let looked = self.tasks.blocking(move || {
+            let keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+            !keeper.has_failed
+        });
+        looked.await.unwrap_or(false)
+    }
+
+    /// After a change that could not be stored: sees whether that works again. Nobody else may have anything to change,
+    /// and those who only send others to hubs that are ready wait for this.
+    async fn try_again(&self) {
+        let (keeper, now_ms) = (self.keeper.clone(), self.clock.now_ms());
+        let tried = self.tasks.blocking(move || {
+            let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+            if keeper.has_failed {
+                // Why it does not is in the log.
+                let _ = keeper.work(now_ms, |registry, _| registry.touch());
+            }
+        });
+        tried.await;
     }
 
     /// Notes an audit record.
@@ -276,6 +311,7 @@ impl Shared {
                     registry.sweep(|node| shared.router.is_connected(node), now_ms)
                 })
                 .await;
+            self.try_again().await;
             let Ok(swept) = swept else { continue };
             for node in &swept.expired {
                 count(&self.counters.expired);

@@ -26,6 +26,15 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Which text it changes.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Remove { key } => key,
+        }
+    }
+}
+
 /// What could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("the database cannot be {what}: {reason}")]

@@ -4,14 +4,20 @@ use std::sync::{Arc, PoisonError};
 
 use spiderweb_protocol::Dialect;
 use spiderweb_protocol::control::{
-    ApproveJoin, CreateInvite, Credentials, DeleteNode, DenyJoin, EnsureNode, Fields, JoinByInvite, NodeRef,
-    Operation, RefreshLease, Refusal, RequestJoin, RevokeInvite, UpsertCatalog, denied_payload, event,
-    invite_revoked, invites_payload, node_deleted, nodes_payload, pending_payload,
+    ApproveJoin, Code, CreateInvite, Credentials, DeleteNode, DenyJoin, EnsureNode, Fields, JoinByInvite,
+    NodeRef, Operation, RefreshLease, Refusal, RequestJoin, RevokeInvite, UpsertCatalog, denied_payload,
+    event, invite_revoked, invites_payload, node_deleted, nodes_payload, pending_payload,
 };
+use spiderweb_protocol::limits::MAX_FRAME;
 
 use super::Call;
 use crate::metrics::count;
+use crate::registry::Registry;
+use crate::tokens::Principal;
 use crate::watch::CatalogEvent;
+
+/// Most bytes of a list of nodes that has labels: what is around it in a frame has room as well.
+const LARGEST_LIST: usize = MAX_FRAME - 64 * 1024;
 
 pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
     let counters = &call.shared.counters;
@@ -43,12 +49,12 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         }
         Operation::NodeJoin => {
             let request = JoinByInvite::decode(fields)?;
-            let joined = call
-                .shared
-                .registry(move |registry, now| registry.join(&request, now))
-                .await?;
-            count(&counters.invites_redeemed);
-            Ok(paired(call, &joined, "invite"))
+            let (joined, is_new) =
+                pair(call, "invite", move |registry, now| registry.join(&request, now)).await?;
+            if is_new {
+                count(&counters.invites_redeemed);
+            }
+            Ok(joined)
         }
         Operation::NodeJoinRequest => {
             let request = RequestJoin::decode(fields)?;
@@ -94,12 +100,12 @@ pub(super) async fn run(call: &Call<'_>, fields: Fields<'_>) -> Result<String, R
         }
         Operation::NodeEnsure => {
             let request = EnsureNode::decode(fields)?;
-            let ensured = call
-                .shared
-                .registry(move |registry, now| registry.ensure_node(&request, now))
-                .await?;
+            let (ensured, _) = pair(call, "ensure", move |registry, now| {
+                registry.ensure_node(&request, now)
+            })
+            .await?;
             count(&counters.ensured);
-            Ok(paired(call, &ensured, "ensure"))
+            Ok(ensured)
         }
         Operation::NodeDelete => {
             let request = DeleteNode::decode(fields)?;
@@ -125,6 +131,15 @@ async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
         for node in &mut nodes {
             node.tunnel = call.shared.router.tunnel_info(&node.node_id);
         }
+        let payload = nodes_payload(&nodes, call.words);
+        if payload.len() <= LARGEST_LIST {
+            return Ok(payload);
+        }
+        // Labels are the only part of a node that can be large, and those of one node are shown by themselves. All are
+        // left out, so that nobody takes some for all.
+        for node in &mut nodes {
+            node.labels.clear();
+        }
         return Ok(nodes_payload(&nodes, call.words));
     }
     let NodeRef { node_id } = NodeRef::decode(fields)?;
@@ -143,27 +158,49 @@ async fn show(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
     Ok(format!(r#"{{"node":{}}}"#, node.encode(call.words)))
 }
 
-fn paired(call: &Call<'_>, credentials: &Credentials, how: &str) -> String {
-    count(&call.shared.counters.joins);
-    tracing::info!(node = %credentials.node_id, name = credentials.node_name, how, "node paired");
+/// Pairs a node, or gives it its credentials once more. Whether it is a new one is said, too.
+async fn pair(
+    call: &Call<'_>,
+    how: &str,
+    work: impl FnOnce(&mut Registry, u64) -> Result<Credentials, Refusal> + Send + 'static,
+) -> Result<(String, bool), Refusal> {
+    let done = call.shared.registry(move |registry, now| {
+        let before = registry.nodes_made();
+        let credentials = work(registry, now)?;
+        Ok((credentials, registry.nodes_made() > before))
+    });
+    let (credentials, is_new) = done.await?;
+    if is_new {
+        count(&call.shared.counters.joins);
+        tracing::info!(node = %credentials.node_id, name = credentials.node_name, how, "node paired");
+    }
     call.shared.topology_changed("availability_changed");
-    credentials.encode()
+    Ok((credentials.encode(), is_new))
 }
 
 /// An operator approves, or the node asks for the outcome.
 async fn approve(call: &Call<'_>, fields: Fields<'_>) -> Result<String, Refusal> {
     let request = ApproveJoin::decode(fields)?;
     if call.is_operator {
-        let approved = call
-            .shared
-            .registry(move |registry, now| registry.approve_join(&request, now));
-        let approved = approved.await?;
-        return Ok(paired(call, &approved, "approval"));
+        let approved = pair(call, "approval", move |registry, now| {
+            registry.approve_join(&request, now)
+        });
+        return approved.await.map(|(approved, _)| approved);
     }
-    let bearer = call.peer.bearer.clone();
-    let collected = call
-        .shared
-        .registry(move |registry, now| registry.collect_join(&request.request_id, &bearer, now));
+    let (bearer, is_admin) = (call.peer.bearer.clone(), call.who == Principal::Admin);
+    let collected = call.shared.registry(move |registry, now| {
+        let id = &request.request_id;
+        match registry.collect_join(id, &bearer, now) {
+            // This is no node, but a person who forgot the second factor. A request that was decided is still not there
+            // for another bearer, so that a node whose token became the admin's files a new one.
+            Err(refusal)
+                if is_admin && refusal.code == Code::PendingJoinNotFound && registry.is_waiting(id) =>
+            {
+                Err(Code::MissingField.into())
+            }
+            collected => collected,
+        }
+    });
     Ok(collected.await?.encode())
 }
 

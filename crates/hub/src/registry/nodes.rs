@@ -66,6 +66,11 @@ impl Registry {
         Ok(id)
     }
 
+    /// A number that grows with every node that is made.
+    pub const fn nodes_made(&self) -> u64 {
+        self.meta.nodes
+    }
+
     /// Where a hub that knows nobody begins to count. A hub that lost its data must not give a node an id that another
     /// node had: clients that come back under it would take that node's files for those they know.
     pub(super) fn choose_first_node(&mut self) -> Result<(), Refusal> {

@@ -196,6 +196,12 @@ impl Registry {
         self.credentials(&id)
     }
 
+    /// Whether the request waits for somebody to decide.
+    pub fn is_waiting(&self, id: &RequestId) -> bool {
+        let join = self.joins.get(id);
+        join.is_some_and(|join| join.state == JoinState::Waiting)
+    }
+
     /// The node asks what became of its request. Under another bearer token there is no such request: that tells a
     /// stranger nothing, and makes a node whose token changed file a new one.
     pub fn collect_join(

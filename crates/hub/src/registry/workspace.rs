@@ -89,8 +89,9 @@ impl Registry {
             };
             status.availability.count(best.state);
             status.drift.extend(drift(best, first));
-            // An expired node's files are nowhere; one whose tunnel is down may be back in a moment.
-            if !best.is_expired {
+            // The files of a node that is expired or not known are nowhere; one whose tunnel is down may be back in a
+            // moment.
+            if best.node.is_some() && !best.is_expired {
                 status.mounts.push(view(best));
             }
             chosen.push((path.clone(), best.mount.node_id.clone()));

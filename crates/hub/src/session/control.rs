@@ -10,9 +10,10 @@ use spiderweb_protocol::control::{
     Code, ConnectAck, ControlEnvelope, ControlFault, Fields, NodeId, Operation, Refusal, check_version,
     debug_event, error, reply, reply_without_id,
 };
-use spiderweb_transport::{Frame, Message, WebSocket};
-use tokio::sync::broadcast;
+use spiderweb_protocol::limits::MAX_FRAME;
+use spiderweb_transport::{Frame, FrameError, Message, SocketError, WebSocket};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio::time::Instant;
 
 use super::{End, Peer, ReadingWatch, STRANGER, or_never, slow_down};
@@ -43,6 +44,17 @@ struct Control {
     topology: Option<broadcast::Receiver<Arc<str>>>,
     /// A change that subscribers will be told of, and when.
     push: Option<(Instant, Arc<str>)>,
+    /// The peer has shown nothing yet: no token, no invite, no node's secret.
+    stranger: Option<Stranger>,
+}
+
+/// What a peer without a token is allowed until the hub has accepted an invite or a node's secret from it.
+struct Stranger {
+    /// When it has to leave.
+    until: Instant,
+    /// It may send a large message. Nodes publish their catalog in the frame that has their secret, often as the first
+    /// thing on a connection; most need a few kilobytes, original servers took 256, and this hub takes more.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 struct Watch {
@@ -69,10 +81,17 @@ impl Watch {
 }
 
 /// Serves a peer until it leaves.
-pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
+pub(crate) async fn serve(mut socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
     let Some(who) = peer.principal else {
         return turn_away(socket, &peer, &shared).await;
     };
+    let stranger = peer.is_stranger().then(|| {
+        socket.set_max_message(STRANGER);
+        Stranger {
+            until: Instant::now() + shared.limits.proof,
+            place: None,
+        }
+    });
     let words = shared.generations.only();
     let mut control = Control {
         socket,
@@ -84,6 +103,7 @@ pub(crate) async fn serve(socket: WebSocket, peer: Peer, shared: Arc<Shared>) {
         watch: None,
         topology: None,
         push: None,
+        stranger,
     };
     let end = control.converse().await;
     end.finish(control.socket).await;
@@ -126,7 +146,11 @@ impl Control {
         let first_frame = Instant::now() + limits.first_frame;
         let mut was_heard = false;
         loop {
-            if self.socket.queued_bytes() > MOST_QUEUED {
+            let (proof, most_queued) = match &self.stranger {
+                Some(stranger) => (Some(stranger.until), 2 * STRANGER),
+                None => (None, MOST_QUEUED),
+            };
+            if self.socket.queued_bytes() > most_queued {
                 return End::Parting(Goodbye::TOO_SLOW);
             }
             let dropped = &self.shared.counters.watch.dropped;
@@ -143,6 +167,7 @@ impl Control {
                     continue;
                 }
                 () = tokio::time::sleep_until(first_frame), if !was_heard => return End::Refused,
+                () = or_never(proof.map(tokio::time::sleep_until)) => return End::Refused,
                 event = or_never(self.watch.as_mut().map(|watch| watch.next(dropped))) => {
                     match event {
                         Some(event) => {
@@ -176,12 +201,35 @@ impl Control {
                 Ok(Pumped::Message(Message::Close(payload))) => return End::Closed(payload),
                 Ok(Pumped::Message(Message::Pong | Message::Unsupported { .. }) | Pumped::Room) => {}
                 Ok(Pumped::Ended) => return End::Left,
+                // Nothing of it was taken, so that it can be looked at again.
+                Err(SocketError::Frame(FrameError::TooLarge { .. })) if self.take_place() => {}
                 Err(error) => return End::Failed(error),
             }
         }
     }
 
+    /// Lets a stranger send one large message, if not too many do.
+    fn take_place(&mut self) -> bool {
+        let Some(stranger @ Stranger { place: None, .. }) = &mut self.stranger else {
+            return false;
+        };
+        stranger.place = self.shared.large_strangers.clone().try_acquire_owned().ok();
+        let has_place = stranger.place.is_some();
+        if has_place {
+            self.socket.set_max_message(MAX_FRAME);
+        }
+        has_place
+    }
+
     fn say(&mut self, text: &str) {
+        // A peer that gives a huge id gets it back, and would hang up.
+        let refusal;
+        let text = if text.len() <= MAX_FRAME {
+            text
+        } else {
+            refusal = error(None, &too_large(), None);
+            &refusal
+        };
         self.socket.queue(Frame::text_from(MASKING, text));
     }
 
@@ -297,11 +345,7 @@ impl Control {
     }
 
     fn reply(&mut self, envelope: &ControlEnvelope<'_>, kind: &str, payload: &str) {
-        let text = match &envelope.id {
-            Some(id) => reply(kind, id, payload),
-            None => reply_without_id(kind, payload),
-        };
-        self.say(&text);
+        self.say(&reply_text(envelope, kind, payload));
     }
 
     async fn operate(&mut self, envelope: &ControlEnvelope<'_>, operation: Operation) {
@@ -310,10 +354,21 @@ impl Control {
         count(&shared.counters.operations);
         let correlation = envelope.correlation_id.as_deref().or(envelope.id.as_deref());
         let outcome = self.perform(envelope, operation).await;
+        let outcome = outcome.and_then(|payload| {
+            let text = payload.map(|payload| reply_text(envelope, &envelope.name, &payload));
+            // Whoever asked would hang up.
+            match text {
+                Some(text) if text.len() > MAX_FRAME => Err(too_large()),
+                text => Ok(text),
+            }
+        });
         shared.counters.took(began.elapsed());
+        if outcome.is_ok() && operations::carries_secret(operation) && self.stranger.take().is_some() {
+            self.socket.set_max_message(MAX_FRAME);
+        }
         self.note(operation, &envelope.name, correlation, outcome.as_ref().err());
         match outcome {
-            Ok(Some(payload)) => self.reply(envelope, &envelope.name, &payload),
+            Ok(Some(text)) => self.say(&text),
             // It has been answered in a shape of its own.
             Ok(None) => {}
             Err(refusal) => {
@@ -421,6 +476,20 @@ impl Control {
             address: self.peer.address.map(|address| address.to_string()),
         });
     }
+}
+
+fn reply_text(envelope: &ControlEnvelope<'_>, kind: &str, payload: &str) -> String {
+    match &envelope.id {
+        Some(id) => reply(kind, id, payload),
+        None => reply_without_id(kind, payload),
+    }
+}
+
+fn too_large() -> Refusal {
+    Refusal::saying(
+        Code::ControlPlaneError,
+        "the answer is larger than a frame may be (4 MiB)",
+    )
 }
 
 fn version_first() -> Refusal {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use spiderweb_protocol::control::{FrameKind, FramePeek, NodeId, RoutedHello, TunnelFault};
 use spiderweb_protocol::fs::Op;
+use spiderweb_protocol::limits::MAX_FRAME;
 use spiderweb_protocol::{Errno, Secret, Tag};
 use spiderweb_transport::{Frame, Message, WebSocket};
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ const READ_WEIGHT: usize = 1_450_000;
 const PAGE_WEIGHT: usize = 256 * 1024;
 /// What any other reply may weigh.
 const SMALL_WEIGHT: usize = 4 * 1024;
+/// What a request's length is judged with, because its real tag is known only once it is on its way.
+const LONGEST_TAG: Tag = Tag(u32::MAX);
 /// Between two looks at whether the peer reads.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -216,7 +219,8 @@ impl Client {
                 self.complain(None, "missing request tag");
                 None
             }
-            (FrameKind::Reply(_) | FrameKind::Error | FrameKind::Event, tag) => {
+            // An original node answers most requests that it does not know without their tag, so nobody would hear it.
+            (FrameKind::Reply(_) | FrameKind::Error | FrameKind::Event | FrameKind::Other, tag) => {
                 self.complain(tag, "UnsupportedType");
                 None
             }
@@ -239,7 +243,7 @@ impl Client {
                     Some(End::Refused)
                 }
             },
-            (FrameKind::Request(_) | FrameKind::Other, Some(_)) => {
+            (FrameKind::Request(_), Some(_)) => {
                 self.forward(text, &peek).await;
                 None
             }
@@ -252,6 +256,10 @@ impl Client {
 
     /// Sends a request to the node; if its tunnel has just gone, in the hope that it comes back.
     async fn forward(&mut self, text: &[u8], peek: &FramePeek) {
+        // The node would drop its tunnel, and with it everybody else.
+        if peek.retagged_len(text, LONGEST_TAG) > MAX_FRAME {
+            return self.complain(peek.tag, "request too large");
+        }
         let weight = text.len()
             + match peek.kind {
                 FrameKind::Request(Op::Read) => READ_WEIGHT,

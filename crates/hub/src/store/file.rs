@@ -1,5 +1,6 @@
 //! The store in one file: a redb database, which is whole after a crash at any moment and locked while it is open.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ const FORMAT_KEY: &str = "format";
 const OWNER: &str = ".owner";
 /// Ends the name of the copy that is made at every start.
 const PREVIOUS: &str = ".previous";
+
+/// Opens a database. Tests put a disk that can be full in between.
+type Opener = fn(&Path) -> Result<Database, DatabaseError>;
 
 /// What any of the library's many errors becomes on its way out.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -69,15 +73,29 @@ pub enum OpenError {
 
 /// Texts in a file. While it is open, a small file beside it says which process has it; another one holds a copy of
 /// what it was when it was opened last.
+///
+/// The library does nothing more with a file after one failed write, so the file is opened again then. Until that works
+/// what was committed is known from memory.
 #[derive(Debug)]
 pub struct FileStore {
-    database: Database,
+    /// Nothing while the file cannot be opened again.
+    database: Option<Database>,
+    path: PathBuf,
     owner: PathBuf,
+    open: Opener,
+    /// What was committed.
+    texts: BTreeMap<String, String>,
+    /// Keys whose texts in the file may be others, because a write may fail at its very end.
+    tried: BTreeSet<String>,
 }
 
 impl FileStore {
     /// Opens the file, or makes it with access for its owner only. Blocks.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, |path| Database::create(path))
+    }
+
+    fn open_with(path: &Path, open: Opener) -> Result<Self, OpenError> {
         let io = |reason| OpenError::Io {
             path: path.to_owned(),
             reason,
@@ -87,7 +105,7 @@ impl FileStore {
         }
         make_private(path).map_err(io)?;
         let owner = beside(path, OWNER);
-        let database = Database::create(path).map_err(|error| match error {
+        let database = open(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse {
                 path: path.to_owned(),
                 owner: read_owner(&owner),
@@ -102,9 +120,20 @@ impl FileStore {
             }
             other => damaged(path, &other),
         })?;
-        let mut store = Self { database, owner };
-        match store.read(FORMAT_KEY).map_err(|error| damaged(path, &error))? {
+        let format = read_format(&database).map_err(|error| damaged(path, &error))?;
+        let mut store = Self {
+            database: Some(database),
+            path: path.to_owned(),
+            owner,
+            open,
+            texts: BTreeMap::new(),
+            tried: BTreeSet::new(),
+        };
+        match format {
             Some(format) if format == FORMAT => {
+                let database = store.database.as_ref();
+                let texts = database.map_or_else(|| Ok(BTreeMap::new()), load_all);
+                store.texts = texts.map_err(|error| damaged(path, &error))?;
                 if let Err(error) = keep_copy(path) {
                     tracing::warn!(%error, "no copy of the database was kept");
                 }
@@ -127,43 +156,97 @@ impl FileStore {
         Ok(store)
     }
 
-    fn read(&self, key: &str) -> Result<Option<String>, Failure> {
-        let transaction = self.database.begin_read()?;
-        let table = match transaction.open_table(RECORDS) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            table => table?,
+    /// Opens the file once more, and makes it what was committed.
+    fn reopen(&mut self) -> Result<Database, Failure> {
+        // A file that is gone must not become an empty one.
+        fs::metadata(&self.path)?;
+        let database = (self.open)(&self.path)?;
+        if read_format(&database)?.as_deref() != Some(FORMAT) {
+            return Err("another file is in its place".into());
+        }
+        let there = load_all(&database)?;
+        let keys: BTreeSet<_> = there.keys().chain(self.texts.keys()).collect();
+        let mut changes = Vec::new();
+        for key in keys {
+            if there.get(key) == self.texts.get(key) {
+                continue;
+            }
+            // The lock was open for a moment.
+            if !self.tried.contains(key) {
+                return Err("somebody else has changed it; restart this hub".into());
+            }
+            let key = key.clone();
+            changes.push(match self.texts.get(&key) {
+                Some(text) => Change::Put {
+                    key,
+                    text: text.clone(),
+                },
+                None => Change::Remove { key },
+            });
+        }
+        if !changes.is_empty() {
+            write_all(&database, &changes)?;
+        }
+        self.tried.clear();
+        Ok(database)
+    }
+
+    /// Writes to the file, which is opened first if it is not open.
+    fn write(&mut self, changes: &[Change]) -> Result<(), Failure> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => self.reopen()?,
         };
-        Ok(table.get(key)?.map(|text| text.value().to_owned()))
+        let written = write_all(&database, changes);
+        if written.is_ok() {
+            self.database = Some(database);
+        } else {
+            self.tried
+                .extend(changes.iter().map(|change| change.key().to_owned()));
+            drop(database);
+            // At once, because nobody has the lock meanwhile. If it does not work, the next change tries again.
+            self.database = self.reopen().ok();
+        }
+        written
     }
+}
 
-    fn load_all(&self) -> Result<Vec<(String, String)>, Failure> {
-        let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(RECORDS)?;
-        let mut texts = Vec::new();
-        for entry in table.iter()? {
-            let (key, text) = entry?;
-            if key.value() != FORMAT_KEY {
-                texts.push((key.value().to_owned(), text.value().to_owned()));
+fn read_format(database: &Database) -> Result<Option<String>, Failure> {
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(RECORDS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    Ok(table.get(FORMAT_KEY)?.map(|text| text.value().to_owned()))
+}
+
+fn load_all(database: &Database) -> Result<BTreeMap<String, String>, Failure> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(RECORDS)?;
+    let mut texts = BTreeMap::new();
+    for entry in table.iter()? {
+        let (key, text) = entry?;
+        if key.value() != FORMAT_KEY {
+            texts.insert(key.value().to_owned(), text.value().to_owned());
+        }
+    }
+    Ok(texts)
+}
+
+fn write_all(database: &Database, changes: &[Change]) -> Result<(), Failure> {
+    // Commits are on the disk when they return: the library's default durability.
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(RECORDS)?;
+        for change in changes {
+            match change {
+                Change::Put { key, text } => drop(table.insert(key.as_str(), text.as_str())?),
+                Change::Remove { key } => drop(table.remove(key.as_str())?),
             }
         }
-        Ok(texts)
     }
-
-    fn write_all(&self, changes: &[Change]) -> Result<(), Failure> {
-        // Commits are on the disk when they return: the library's default durability.
-        let transaction = self.database.begin_write()?;
-        {
-            let mut table = transaction.open_table(RECORDS)?;
-            for change in changes {
-                match change {
-                    Change::Put { key, text } => drop(table.insert(key.as_str(), text.as_str())?),
-                    Change::Remove { key } => drop(table.remove(key.as_str())?),
-                }
-            }
-        }
-        transaction.commit()?;
-        Ok(())
-    }
+    transaction.commit()?;
+    Ok(())
 }
 
 impl Drop for FileStore {
@@ -174,20 +257,25 @@ impl Drop for FileStore {
 
 impl Store for FileStore {
     fn load(&mut self) -> Result<Vec<(String, String)>, StoreError> {
-        self.load_all().map_err(|error| StoreError {
-            what: "read",
-            reason: error.to_string(),
-        })
+        Ok(self.texts.clone().into_iter().collect())
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.write_all(changes).map_err(|error| StoreError {
+        self.write(changes).map_err(|error| StoreError {
             what: "written",
             reason: error.to_string(),
-        })
+        })?;
+        for change in changes {
+            match change {
+                Change::Put { key, .. } if key == FORMAT_KEY => {}
+                Change::Put { key, text } => drop(self.texts.insert(key.clone(), text.clone())),
+                Change::Remove { key } => drop(self.texts.remove(key)),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -231,7 +319,90 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::StorageBackend;
+    use redb::backends::FileBackend;
+
     use super::*;
+
+    static IS_FULL: AtomicBool = AtomicBool::new(false);
+
+    /// A file on a disk that can be full.
+    #[derive(Debug)]
+    struct Disk(FileBackend);
+
+    impl Disk {
+        fn open(path: &Path) -> Result<Database, DatabaseError> {
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            Database::builder().create_with_backend(Self(FileBackend::new(file)?))
+        }
+
+        fn room() -> io::Result<()> {
+            if IS_FULL.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+            self.0.read(offset, len)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            Self::room().and_then(|()| self.0.set_len(len))
+        }
+
+        fn sync_data(&self, eventual: bool) -> io::Result<()> {
+            Self::room().and_then(|()| self.0.sync_data(eventual))
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            Self::room().and_then(|()| self.0.write(offset, data))
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_is_written_to_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hub.redb");
+        let mut store = FileStore::open_with(&path, Disk::open).unwrap();
+        store.commit(&[put("a", "1")]).unwrap();
+        IS_FULL.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            let error = store.commit(&[put("a", "2"), put("b", "2")]).unwrap_err();
+            assert!(error.to_string().starts_with("the database cannot be written"));
+            let kept = store.load().unwrap();
+            assert_eq!(kept, [("a".to_owned(), "1".to_owned())]);
+        }
+        IS_FULL.store(false, Ordering::SeqCst);
+        store.commit(&[put("c", "3")]).unwrap();
+        drop(store);
+        let pair = |key: &str, text: &str| (key.to_owned(), text.to_owned());
+        let kept = FileStore::open(&path).unwrap().load().unwrap();
+        assert_eq!(kept, [pair("a", "1"), pair("c", "3")]);
+
+        // The file is unlocked while it cannot be opened. What somebody else wrote then is not undone.
+        let mut store = FileStore::open_with(&path, Disk::open).unwrap();
+        IS_FULL.store(true, Ordering::SeqCst);
+        store.commit(&[put("a", "4")]).unwrap_err();
+        IS_FULL.store(false, Ordering::SeqCst);
+        let mut other = FileStore::open(&path).unwrap();
+        other.commit(&[put("a", "5"), put("d", "5")]).unwrap();
+        store.commit(&[put("e", "6")]).unwrap_err();
+        drop(other);
+        let error = store.commit(&[put("e", "6")]).unwrap_err().to_string();
+        assert!(error.contains("somebody else"), "{error}");
+        drop(store);
+        let kept = FileStore::open(&path).unwrap().load().unwrap();
+        assert_eq!(kept, [pair("a", "5"), pair("c", "3"), pair("d", "5")]);
+    }
 
     fn put(key: &str, text: &str) -> Change {
         Change::Put {

@@ -129,3 +129,30 @@ async fn watchers_see_changes_and_are_spared_repetitions() {
         json!({"enabled": false})
     );
 }
+
+#[tokio::test]
+async fn a_list_that_would_be_too_large_leaves_labels_out() {
+    let (hub, _) = start(|_| {}).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let labels: serde_json::Map<_, _> = (0..256)
+        .map(|number| (format!("label-{number}"), "\"".repeat(512).into()))
+        .collect();
+    let mut last = json!(null);
+    for number in 0..20 {
+        let (id, secret) = admin.pair(&format!("edge-{number}")).await;
+        let upsert = json!({"node_id": id, "node_secret": secret, "labels": labels, "services": []});
+        admin.ok("node_service_upsert", upsert).await;
+        let listed = admin.ok("node_list", json!({})).await;
+        let nodes = listed["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), number + 1);
+        let shown: Vec<_> = nodes.iter().map(|node| node["labels"] == json!(labels)).collect();
+        // All of them or none, so that nobody takes a part for the whole.
+        assert!(
+            shown.iter().all(|is_shown| *is_shown == (number < 15)),
+            "{number} {shown:?}"
+        );
+        last = json!({"node_id": id});
+    }
+    let node = admin.ok("node_get", last).await;
+    assert_eq!(node["node"]["labels"], json!(labels));
+}

@@ -171,3 +171,25 @@ async fn after_the_time_of_grace_a_node_is_forgotten_and_its_mounts_are_missed()
     assert_eq!(status["desired_mounts"][0]["fs_url"], json!(null));
     assert_eq!(admin.ok("node_list", json!({})).await, json!({"nodes": []}));
 }
+
+#[tokio::test]
+async fn mounts_of_a_deleted_node_are_only_wished_for() {
+    let (hub, _) = start(|_| {}).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let (id, secret, project) = mounted(&mut admin).await;
+    let _tunnel = tunnel(&hub, &id, &secret).await;
+    let status = admin.ok("workspace_status", project.clone()).await;
+    assert_eq!(status["actual_mounts"][0]["state"], "online");
+    admin.ok("node_delete", json!({"node_id": id})).await;
+    let status = admin.ok("workspace_status", project).await;
+    assert_eq!(
+        (&status["mounts"], &status["actual_mounts"]),
+        (&json!([]), &json!([]))
+    );
+    assert_eq!(status["desired_mounts"][0]["state"], "missing");
+    assert_eq!(status["drift"]["items"][0]["kind"], "missing_node");
+    assert_eq!(
+        status["availability"],
+        json!({"mounts_total": 1, "online": 0, "degraded": 0, "missing": 1})
+    );
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::peer::{ADMIN, Control, NOW, start};
+use crate::peer::{ADMIN, Control, NODE, NOW, start};
 
 /// What the older generation's server says, made JSON by the brace it forgets.
 const SEED: &str = r#"{"invites":{"active":0,"created_total":0,"redeemed_total":0},"nodes":{"online":1,"total":1,"joins_total":0,"lease_refresh_total":0,"ensured_total":1,"deletes_total":0,"reaped_total":0},"projects":{"total":1,"active_bindings":0,"creates_total":0,"updates_total":0,"deletes_total":0,"token_rotates_total":0,"token_revokes_total":0,"activations_total":0,"mounts_total":9,"mount_sets_total":1,"mount_removes_total":0},"node_service_watch":{"subscribers":{"current":0,"peak":0},"replay":{"requests_total":0,"attempted_total":0,"sent_total":0,"bytes_total":0},"fanout":{"events_total":0,"attempted_total":0,"sent_total":0,"dropped_total":0},"retained":{"events":0,"capacity":1024,"oldest_ms":null,"newest_ms":null,"window_ms":0}}}"#;
@@ -121,5 +121,31 @@ async fn watchers_and_what_they_are_told_are_counted() {
     assert_eq!(
         watch["retained"],
         json!({"events": 3, "capacity": 1024, "oldest_ms": NOW, "newest_ms": NOW + 500, "window_ms": 500})
+    );
+}
+
+#[tokio::test]
+async fn a_node_is_counted_once_however_often_it_is_paired() {
+    let (hub, _) = start(|_| {}).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let token = admin.invite(json!({})).await;
+    let join = json!({"invite_token": token, "node_name": "a"});
+    let mut node = Control::dial(&hub, Some(NODE)).await;
+    let filed = node.ok("node_join_request", json!({"node_name": "b"})).await;
+    let approve = json!({"request_id": filed["request_id"]});
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        ids.push(admin.ok("node_join", join.clone()).await["node_id"].clone());
+        ids.push(admin.ok("node_join_approve", approve.clone()).await["node_id"].clone());
+        ids.push(admin.ok("node_ensure", json!({"node_name": "c"})).await["node_id"].clone());
+    }
+    assert_eq!(ids[..3], ids[3..]);
+    let shown = admin.ok("metrics", json!({})).await;
+    assert_eq!(
+        (
+            &shown["nodes"]["joins_total"],
+            &shown["invites"]["redeemed_total"]
+        ),
+        (&json!(3), &json!(1))
     );
 }

@@ -203,6 +203,39 @@ async fn a_human_approves_and_the_node_gets_its_credentials() {
 }
 
 #[tokio::test]
+async fn an_admin_who_approves_without_the_operator_token_is_told_what_is_missing() {
+    let (hub, _) = start(|config| config.tokens.operator = Some(Secret::new(OPERATOR))).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let mut node = Control::dial(&hub, Some(NODE)).await;
+    let filed = node.ok("node_join_request", json!({"node_name": "edge"})).await;
+    let payload = json!({"request_id": filed["request_id"]});
+    for operation in ["node_join_approve", "node_join_deny"] {
+        assert_eq!(admin.refused(operation, payload.clone()).await, "missing_field");
+    }
+    assert_eq!(
+        admin
+            .refused("node_join_approve", json!({"request_id": "pending-join-9"}))
+            .await,
+        "pending_join_not_found"
+    );
+    // Whoever asks for its own request waits, and another node learns nothing.
+    assert_eq!(
+        node.refused("node_join_approve", payload.clone()).await,
+        "approval_pending"
+    );
+    let filed = admin.ok("node_join_request", json!({"node_name": "other"})).await;
+    let payload = json!({"request_id": filed["request_id"]});
+    assert_eq!(
+        admin.refused("node_join_approve", payload.clone()).await,
+        "approval_pending"
+    );
+    assert_eq!(
+        node.refused("node_join_approve", payload).await,
+        "pending_join_not_found"
+    );
+}
+
+#[tokio::test]
 async fn a_node_whose_token_changed_is_not_stuck_with_its_old_request() {
     let (hub, clock) = start(|config| config.tokens.operator = Some(Secret::new(OPERATOR))).await;
     let mut admin = Control::dial(&hub, Some(ADMIN)).await;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spiderweb_hub::Database;
 use spiderweb_hub::store::MemoryStore;
+use spiderweb_hub::{Database, Hub};
 use spiderweb_testkit::RawPeer;
 use spiderweb_transport::{Frame, Masking};
 
@@ -250,21 +250,23 @@ async fn paths_lead_somewhere_or_say_so() {
     );
 }
 
+/// The status of a page.
+async fn get(hub: &Hub, path: &'static str) -> u16 {
+    let address = hub.address();
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut peer = RawPeer::dial(address).unwrap();
+        peer.send_bytes(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+            .unwrap();
+        peer.http_head(PATIENCE).unwrap().status
+    });
+    asking.await.unwrap()
+}
+
 #[tokio::test]
 async fn machines_can_look_whether_all_is_well() {
     let (hub, _) = start(|_| {}).await;
     let mut admin = Control::dial(&hub, Some(ADMIN)).await;
     admin.pair("edge").await;
-    let address = hub.address();
-    let get = move |path: &'static str| {
-        tokio::task::spawn_blocking(move || {
-            let mut peer = RawPeer::dial(address).unwrap();
-            peer.send_bytes(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
-                .unwrap();
-            let head = peer.http_head(PATIENCE).unwrap();
-            head.status
-        })
-    };
     for (path, status) in [
         ("/livez", 200),
         ("/readyz", 200),
@@ -273,7 +275,7 @@ async fn machines_can_look_whether_all_is_well() {
         ("/nope", 404),
         ("/", 426),
     ] {
-        assert_eq!(get(path).await.unwrap(), status, "{path}");
+        assert_eq!(get(&hub, path).await, status, "{path}");
     }
     let metrics = admin.ok("metrics", json!({})).await;
     assert_eq!(metrics["nodes"]["joins_total"], 1);
@@ -304,6 +306,85 @@ async fn frames_beyond_four_megabytes_are_refused_with_a_reason() {
     });
     let _ = control.peer.0.send(frame).await;
     assert_eq!(control.peer.next().await, json!({"close": 1009}));
+}
+
+#[tokio::test]
+async fn an_answer_that_would_be_too_large_is_refused() {
+    let (hub, _) = start(|_| {}).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    // The id comes back in the answer, and in an error even twice.
+    for (operation, bytes) in [
+        ("ping", (4 << 20) - 60),
+        ("nonsense", (4 << 20) - 100),
+        ("node_get", 3 << 20),
+    ] {
+        let id = "x".repeat(bytes);
+        let request = json!({"channel": "control", "type": format!("control.{operation}"), "id": id});
+        admin.peer.send(&request).await;
+        let told = admin.peer.next().await;
+        assert_eq!(told["error"]["code"], "control_plane_error", "{operation}");
+        assert_eq!(told.get("id"), None);
+    }
+    admin.ok("ping", json!({})).await;
+}
+
+#[tokio::test]
+async fn strangers_show_what_they_are_in_time_or_leave() {
+    let (hub, _) = start(|config| config.limits.proof = Duration::from_secs(1)).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let token = admin.invite(json!({})).await;
+    let mut node = Control::dial(&hub, None).await;
+    node.ok("node_join", json!({"invite_token": token})).await;
+    let mut idle = Control::dial(&hub, None).await;
+    assert_eq!(
+        idle.refused("node_join", json!({"invite_token": "x"})).await,
+        "invite_not_found"
+    );
+    // Talking alone does not help, and neither does half a frame.
+    idle.ok("ping", json!({})).await;
+    let whole = Frame::text_from(Masking::Client, &" ".repeat(1000));
+    let half = whole.as_bytes()[..500].to_vec();
+    let address = hub.address();
+    let stopped = tokio::task::spawn_blocking(move || {
+        let mut peer = RawPeer::connect(address, "/").unwrap();
+        let version = json!({"channel": "control", "type": "control.version", "id": "v", "payload": {"protocol": "unified-v2"}});
+        peer.send_json(&version).unwrap();
+        peer.send_bytes(&half).unwrap();
+        peer.drain(PATIENCE).unwrap();
+    });
+    assert_eq!(idle.peer.next().await, json!({"close": 0}));
+    stopped.await.unwrap();
+    // Those who have shown something stay, and so do tokens.
+    node.ok("ping", json!({})).await;
+    admin.ok("ping", json!({})).await;
+}
+
+#[tokio::test]
+async fn few_strangers_at_a_time_may_send_large_messages() {
+    let (hub, _) = start(|config| config.limits.large_strangers = 1).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let (id, secret) = admin.pair("edge").await;
+    let services = |bytes: usize| {
+        json!([{"service_id": "big", "kind": "fs", "endpoints": ["/nodes/node-1/fs"],
+            "capabilities": {"text": "x".repeat(bytes)}}])
+    };
+    let upsert = json!({"node_id": id, "node_secret": secret, "services": services(300_000)});
+    let wrong = json!({"node_id": id, "node_secret": "x", "services": services(300_000)});
+    let mut holder = Control::dial(&hub, None).await;
+    assert_eq!(
+        holder.refused("node_service_upsert", wrong).await,
+        "node_auth_failed"
+    );
+    let mut other = Control::dial(&hub, None).await;
+    let told = other.call("node_service_upsert", upsert.clone()).await;
+    assert_eq!(told, json!({"close": 1009}));
+    // The place is free again as soon as its holder is no stranger.
+    holder.ok("node_service_upsert", upsert.clone()).await;
+    let mut other = Control::dial(&hub, None).await;
+    other.ok("node_service_upsert", upsert.clone()).await;
+    // A token needs no place.
+    let mut node = Control::dial(&hub, Some(NODE)).await;
+    node.ok("node_service_upsert", upsert).await;
 }
 
 #[tokio::test]
@@ -343,6 +424,33 @@ async fn what_cannot_be_kept_has_not_happened() {
         admin.ok("node_service_upsert", upsert.clone()).await;
     }
     assert_eq!(store.commits(), before);
+}
+
+#[tokio::test]
+async fn a_hub_that_cannot_write_says_so_and_gives_nobody_time() {
+    let store = MemoryStore::new();
+    let kept = store.clone();
+    let (hub, clock) = start(|config| config.database = Database::Store(Box::new(kept))).await;
+    let mut admin = Control::dial(&hub, Some(ADMIN)).await;
+    let (id, _) = admin.pair("edge").await;
+    store.set_failing(true);
+    clock.advance(3_600_000);
+    for name in ["p", "q"] {
+        let refused = admin.refused("project_create", json!({"name": name})).await;
+        assert_eq!(refused, "control_plane_error");
+    }
+    assert_eq!(get(&hub, "/readyz").await, 503);
+    let node = admin.ok("node_get", json!({"node_id": id})).await;
+    assert!(node["node"]["lease_expires_at_ms"].as_u64().unwrap() <= clock.now_ms());
+    store.set_failing(false);
+    // Without anybody who has something to change.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while get(&hub, "/readyz").await != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "never ready again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let project = admin.ok("project_create", json!({"name": "p"})).await;
+    assert_eq!(project["project_id"], "proj-1");
 }
 
 #[tokio::test]

@@ -442,6 +442,58 @@ async fn large_frames_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn a_frame_that_only_another_tag_makes_too_large_is_refused_alone() {
+    const MOST: usize = 4 << 20;
+    let mut stage = stage(Duration::ZERO).await;
+    let mut peer = stage.client(false).await;
+    let padded = |mut frame: Value| {
+        let missing = MOST - frame.to_string().len();
+        frame["payload"]["data_b64"] = "A".repeat(missing).into();
+        assert_eq!(frame.to_string().len(), MOST);
+        frame
+    };
+    let empty = json!({"h": 1, "payload": {"data_b64": ""}});
+    peer.send(&padded(request("write", 1, empty))).await;
+    let too_large = |tag: u32, message: &str| {
+        json!({"channel": "acheron", "type": "acheron.err_fs", "tag": tag, "ok": false, "error":
+            {"errno": 22, "message": message}})
+    };
+    assert_eq!(peer.next().await, too_large(1, "request too large"));
+
+    let tag = u32::MAX;
+    peer.send(&request("read", tag, json!({"h": 1}))).await;
+    let asked = stage.node.next().await;
+    assert_eq!(asked["type"], "acheron.t_fs_read", "the tunnel stands");
+    let reply = answer(&asked, &json!({"data_b64": ""}));
+    assert!(reply["tag"].to_string().len() < tag.to_string().len());
+    stage.node.send(&padded(reply)).await;
+    assert_eq!(peer.next().await, too_large(tag, "reply too large"));
+    peer.send(&request("read", 3, json!({"h": 1}))).await;
+    let asked = stage.node.next().await;
+    stage
+        .node
+        .send(&answer(&asked, &json!({"data_b64": "QQ=="})))
+        .await;
+    assert_eq!(peer.next().await["payload"]["data_b64"], "QQ==");
+}
+
+#[tokio::test]
+async fn what_no_node_knows_is_answered_at_once() {
+    let mut stage = stage(Duration::ZERO).await;
+    let mut peer = stage.client(false).await;
+    for name in ["t_fs_nope", "t_walk"] {
+        let unknown =
+            json!({"channel": "acheron", "type": format!("acheron.{name}"), "tag": 8, "payload": {}});
+        peer.send(&unknown).await;
+        let told = peer.next().await;
+        let error = json!({"errno": 22, "message": "UnsupportedType"});
+        assert_eq!((&told["tag"], &told["error"]), (&json!(8), &error), "{name}");
+    }
+    peer.send(&request("exports", 9, json!({}))).await;
+    assert_eq!(stage.node.next().await["type"], "acheron.t_fs_exports");
+}
+
+#[tokio::test]
 async fn a_node_in_the_same_process_needs_no_port() {
     let mut stage = stage(Duration::ZERO).await;
     drop(stage.node);

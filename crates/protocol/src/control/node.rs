@@ -126,7 +126,7 @@ pub struct NodeInfo {
     pub last_seen_ms: u64,
     /// When its lease ends.
     pub lease_expires_at_ms: u64,
-    /// Labels, as a JSON object; the original does not show them.
+    /// Labels, as a JSON object; the original does not show them. Nothing at all if they were left out.
     pub labels: String,
     /// Its tunnel, if it has one; the original does not show it.
     pub tunnel: Option<TunnelInfo>,
@@ -185,15 +185,17 @@ impl NodeInfo {
             .text("node_name", &self.node_name)
             .text("fs_url", &self.fs_url)
             .json("platform", self.platform.encode());
-        counts
+        let out = counts
             .iter()
             .fold(out, |out, count| out.json(count, self.service_count))
             .json("joined_at_ms", self.joined_at_ms)
             .json("last_seen_ms", self.last_seen_ms)
-            .json("lease_expires_at_ms", self.lease_expires_at_ms)
-            .json("labels", &self.labels)
-            .json("tunnel", tunnel.finish())
-            .finish()
+            .json("lease_expires_at_ms", self.lease_expires_at_ms);
+        let out = match self.labels.as_str() {
+            "" => out,
+            labels => out.json("labels", labels),
+        };
+        out.json("tunnel", tunnel.finish()).finish()
     }
 }
 

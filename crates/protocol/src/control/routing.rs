@@ -116,6 +116,12 @@ impl FramePeek {
         out.extend_from_slice(frame.get(at.end..).unwrap_or_default());
     }
 
+    /// Bytes of the frame with another tag.
+    pub fn retagged_len(&self, frame: &[u8], tag: Tag) -> usize {
+        let before = self.tag_at.as_ref().map_or(0, ExactSizeIterator::len);
+        frame.len() - before.min(frame.len()) + itoa::Buffer::new().format(tag.0).len()
+    }
+
     /// The payload as a tree, for the few frames whose payload matters to a hub.
     pub fn payload<'f>(&self, frame: &'f [u8]) -> Option<Value<'f>> {
         Value::parse(frame.get(self.payload_at.clone()?)?).ok()
@@ -183,6 +189,8 @@ mod tests {
         FramePeek::of(text.as_bytes())
             .unwrap()
             .retag(text.as_bytes(), Tag(tag), &mut out);
+        let peek = FramePeek::of(text.as_bytes()).unwrap();
+        assert_eq!(peek.retagged_len(text.as_bytes(), Tag(tag)), out.len());
         String::from_utf8(out).unwrap()
     }
 
