@@ -62,7 +62,7 @@ impl Scene {
         let source = Arc::new(LocalSource::open(folder.path(), 0).unwrap());
         let news = Arc::new(Invalidations::new([source.root()]));
         let mailbox = news.subscribe(SessionId(1));
-        let watcher = Watcher::start(std::slice::from_ref(&source), news).unwrap();
+        let watcher = Watcher::start(std::slice::from_ref(&source), &news).unwrap();
         Self {
             folder,
             source,

@@ -306,10 +306,13 @@ mod tests {
                     .unwrap();
                 let stat = disk::stat(&file).unwrap();
                 let object = attr::object(&stat);
-                let index =
-                    shared
-                        .inodes()
-                        .register(object, Index::ROOT, &name, Kind::Directory, attr::stamp(&stat));
+                let index = shared.inodes().register(
+                    object,
+                    Index::ROOT,
+                    &name,
+                    (Kind::Directory, false),
+                    attr::stamp(&stat),
+                );
                 (index.unwrap(), file)
             })
             .collect();
