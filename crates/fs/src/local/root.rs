@@ -26,10 +26,17 @@ pub(super) const LOOK: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) const LOOK: OFlags = OFlags::RDONLY;
 
+/// Opens a link itself, not what it leads to. Where descriptors are not for looking alone, the usual flag refuses links; Apple
+/// has another one.
+#[cfg(target_vendor = "apple")]
+const UNFOLLOWED: OFlags = OFlags::SYMLINK;
+#[cfg(not(target_vendor = "apple"))]
+const UNFOLLOWED: OFlags = OFlags::NOFOLLOW;
+
 /// Flags as every open needs them: never hand the descriptor on, never follow the last component, never wait for
 /// a FIFO's other end, never become the terminal's owner.
 const fn careful(flags: OFlags) -> OFlags {
-    let flags = flags.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+    let flags = flags.union(OFlags::CLOEXEC).union(UNFOLLOWED);
     if cfg!(any(target_os = "linux", target_os = "android")) && flags.contains(LOOK) {
         // Looking waits for nothing, and `openat2` refuses flags that mean nothing.
         return flags;
