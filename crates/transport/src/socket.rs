@@ -230,7 +230,7 @@ impl WebSocket {
         self.outbox.push(frame);
     }
 
-    /// Queues the answer to a ping, unless the peer has left [`MOST_UNREAD`] bytes unread: whoever asks without end and
+    /// Queues the answer to a ping, unless the peer has left 64 KiB unread: whoever asks without end and
     /// never reads an answer gets no more of them (RFC 6455, section 5.5.3: the newest may stand for all).
     pub fn answer_ping(&mut self, payload: &[u8]) {
         if self.queued_bytes() <= MOST_UNREAD {
