@@ -186,13 +186,6 @@ pub(crate) fn maybe_path(text: &str) -> Result<RemotePath, Failure> {
 /// Parses the address of a node or a hub; errors as those of [`remote_path`].
 pub(crate) fn address(text: &str) -> Result<WsUrl, String> {
     text.parse().map_err(|error: WsUrlError| {
-        let scheme = text
-            .split_once("://")
-            .map(|(scheme, _)| scheme.to_ascii_lowercase());
-        if scheme.is_some_and(|scheme| scheme != "ws" && scheme != "wss") {
-            return "its scheme is neither ws nor wss; expected ws://host[:port][/path] or wss://…"
-                .to_owned();
-        }
         let said = error.to_string();
         let named = format!("invalid WebSocket address {text:?}: ");
         said.strip_prefix(&named).unwrap_or(&said).to_owned()

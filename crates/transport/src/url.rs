@@ -112,7 +112,7 @@ fn parse(url: &str) -> Result<WsUrl, &'static str> {
         return Err("wss:// needs TLS, which this build does not have");
     }
     if !is_secure && !scheme.eq_ignore_ascii_case("ws") {
-        return Err("its scheme is not ws");
+        return Err("its scheme is neither ws nor wss");
     }
     let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (host, port) = parse_authority(authority)?;
@@ -225,7 +225,7 @@ mod tests {
         let rows = [
             ("", "no scheme"),
             ("hub:8790", "no scheme"),
-            ("http://hub", "scheme is not ws"),
+            ("http://hub", "scheme is neither ws nor wss"),
             ("ws://", "no host"),
             ("ws:///v2/fs", "no host"),
             ("ws://:80", "no host"),

@@ -347,7 +347,7 @@ mod tests {
             (
                 &["--control-url", "http://h/"][..],
                 "InvalidUrl",
-                "its scheme is not ws",
+                "its scheme is neither ws nor wss",
             ),
             (
                 &["--control-url", "ws://h:99999/"],

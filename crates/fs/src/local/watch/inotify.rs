@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use spiderweb_protocol::EntryName;
 
 use super::super::RESERVED_NAME;
+use super::super::root::magic;
 use super::super::shared::Shared;
 use super::DEBOUNCE;
 use super::changes::Dirty;
@@ -70,8 +71,7 @@ impl Watches {
             return false;
         };
         // The descriptor itself, not the path it was opened with: nothing can come in between.
-        let path = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
-        match inotify::add_watch(inotify, path, CHANGES) {
+        match inotify::add_watch(inotify, magic(directory), CHANGES) {
             Ok(watch) => {
                 self.directories().insert(watch, local);
                 true
